@@ -1,0 +1,118 @@
+"""The errors of `quorate.core`, named after what the caller may do about them.
+
+    QuorateError
+    ├── ConfigError             an argument, a file or a setting is wrong: mend it and start again
+    │   ├── CookieError         the cookie is missing, unsafe or empty
+    │   └── DataDirError        the data directory cannot be used by this node
+    ├── EncodeError             a value cannot travel or be stored; names the offending part
+    ├── TooLarge                a value or frame is over its limit: make it smaller
+    ├── DecodeError             bytes from a peer or a file are not what they should be
+    ├── CallError               a call gave no result
+    │   ├── CallTimeout         no reply in time: the outcome is unknown
+    │   ├── NoProcess           there is no such process: nothing happened
+    │   ├── NodeDown            the link to the node was lost: the outcome is unknown
+    │   ├── CallCycle           the call would have waited for itself: nothing happened
+    │   ├── NotCallable         no such public method: nothing happened
+    │   └── RemoteError         the method raised; carries type, message and traceback text
+    ├── LinkError               a connection to a peer could not be made
+    │   ├── CookieMismatch      the peer holds another cookie
+    │   ├── VersionMismatch     the peer speaks no protocol version that we speak
+    │   ├── NameInUse           a living node of that name is connected already
+    │   └── HandshakeFailed     the peer hung up, was silent or sent something else
+    └── (other parts add their own branches in their `errors.py`)
+"""
+
+
+class QuorateError(Exception):
+    """Root of every error that this library raises on purpose."""
+
+
+class ConfigError(QuorateError):
+    """An argument, a file or a setting is wrong: mend it and start again."""
+
+
+class CookieError(ConfigError):
+    """The cookie is missing, unsafe or empty."""
+
+
+class DataDirError(ConfigError):
+    """The data directory cannot be used by this node; the message says why and what to do."""
+
+
+class EncodeError(QuorateError):
+    """A value cannot travel or be stored. `path` names the offending part, as in `args[1].socket`."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class TooLarge(QuorateError):
+    """A value or frame of `size_bytes` is over `limit_bytes`: make it smaller."""
+
+    def __init__(self, message: str, *, size_bytes: int = 0, limit_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class DecodeError(QuorateError):
+    """Bytes from a peer or a file are not what they should be."""
+
+
+class CallError(QuorateError):
+    """A call gave no result."""
+
+
+class CallTimeout(CallError):
+    """No reply in time. The outcome is unknown: the callee may still do what was asked."""
+
+
+class NoProcess(CallError):
+    """There is no such process. Nothing happened."""
+
+
+class NodeDown(CallError):
+    """The link to the callee's node was lost. The outcome is unknown."""
+
+
+class CallCycle(CallError):
+    """The call would have waited for itself. Nothing happened. `path` holds the processes of the cycle."""
+
+    def __init__(self, message: str, path: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class NotCallable(CallError):
+    """The process has no such public method. Nothing happened."""
+
+
+class RemoteError(CallError):
+    """The called method raised: `type_name`, `text` and `traceback_text` say what."""
+
+    def __init__(self, type_name: str, text: str, traceback_text: str = "") -> None:
+        super().__init__(f"{type_name}: {text}" if text else type_name)
+        self.type_name = type_name
+        self.text = text
+        self.traceback_text = traceback_text
+
+
+class LinkError(QuorateError):
+    """A connection to a peer could not be made."""
+
+
+class CookieMismatch(LinkError):
+    """The peer holds another cookie."""
+
+
+class VersionMismatch(LinkError):
+    """The peer speaks no protocol version that this node speaks."""
+
+
+class NameInUse(LinkError):
+    """A living node of that name is connected already."""
+
+
+class HandshakeFailed(LinkError):
+    """The peer hung up, was silent for too long, or sent something that is no handshake."""

@@ -1,0 +1,65 @@
+"""Waiting by the `Clock` port: what `asyncio.sleep` and `asyncio.timeout` are by the loop's clock."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from .runtime import Clock, Timer
+
+
+async def sleep(clock: Clock, delay_s: float) -> None:
+    """Suspend the caller for `delay_s` seconds of `clock`."""
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake() -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    timer = clock.call_later(delay_s, wake)
+    try:
+        await woken
+    finally:
+        timer.cancel()
+
+
+class timeout:  # noqa: N801 -- reads as asyncio.timeout does
+    """`async with timeout(clock, delay_s):` cancels the body when time is up and raises `TimeoutError`.
+
+    `delay_s` of None sets no bound. A cancellation from elsewhere passes through as `CancelledError`.
+    """
+
+    def __init__(self, clock: Clock, delay_s: float | None) -> None:
+        self._clock = clock
+        self._delay_s = delay_s
+        self._timer: Timer | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._expired = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        if self._task is None:
+            raise RuntimeError("timeout() needs a task: use it inside an async function that asyncio runs")
+        self._cancelling = self._task.cancelling()
+        if self._delay_s is not None:
+            self._timer = self._clock.call_later(max(0.0, self._delay_s), self._expire)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if (
+            self._expired
+            and self._task is not None
+            and self._task.uncancel() <= self._cancelling
+            and kind is not None
+            and issubclass(kind, asyncio.CancelledError)
+        ):
+            raise TimeoutError from error
+
+    def _expire(self) -> None:
+        assert self._task is not None
+        self._expired = True
+        self._task.cancel()
