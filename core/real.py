@@ -1,0 +1,376 @@
+"""The real side of the four ports: the machine's clock, randomness, sockets and files.
+
+This is the only module of the library that touches them, and the only one that may: whatever happens here
+cannot be replayed by a seed. It decides nothing. The authority over time, sockets and files is the operating
+system; what must never happen here is a promise that it did not give: `sync` returns only after the
+kernel said that the bytes are on the disk.
+"""
+
+import asyncio
+import errno
+import os
+import random
+import secrets
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+SOCKET_BUFFER_BYTES = 128 * 1024
+"""Kernel buffer per direction: small, so that a bulk transfer cannot put seconds of data ahead of a ping."""
+
+
+def _monotonic_source() -> Callable[[], float]:
+    """A monotonic clock that counts while the machine sleeps, where there is one."""
+    candidates = ["CLOCK_BOOTTIME"]
+    if sys.platform == "darwin":  # counts sleep there, and only there
+        candidates.append("CLOCK_MONOTONIC")
+    for name in candidates:
+        clock_id = getattr(time, name, None)
+        if clock_id is not None:
+            try:
+                time.clock_gettime(clock_id)
+            except OSError:  # a sandbox that does not allow this clock
+                continue
+            return lambda: time.clock_gettime(clock_id)
+    return time.monotonic
+
+
+class RealClock:
+    """Time from the kernel, timers from the running loop.
+
+    `monotonic` is `CLOCK_BOOTTIME` on Linux. Timers are the loop's: they do not count suspended time and uvloop
+    rounds them to milliseconds, so whoever acts on a deadline asks `monotonic` when the timer fires.
+    """
+
+    def __init__(self) -> None:
+        self._monotonic = _monotonic_source()
+
+    def monotonic(self) -> float:
+        return self._monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+    def call_later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> Timer:
+        return asyncio.get_running_loop().call_later(delay_s, callback, *args)
+
+
+class RealEntropy:
+    """Jitter from a generator that is seeded by the operating system, tokens from the system itself."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(secrets.randbits(128))
+
+    def random(self) -> float:
+        return self._random.random()
+
+    def token(self, size_bytes: int) -> bytes:
+        return secrets.token_bytes(size_bytes)
+
+
+class RealServer:
+    """A listening socket of asyncio or uvloop."""
+
+    def __init__(self, server: asyncio.Server, port: int) -> None:
+        self._server = server
+        self._port = port
+
+    def port(self) -> int:
+        return self._port
+
+    def close(self) -> None:
+        self._server.close()
+
+    async def wait_closed(self) -> None:
+        # asyncio's own wait_closed also waits for the accepted connections (Python 3.12), which stay here.
+        # asyncio closes the socket at once, uvloop in the turn of the loop after the next.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+class RealNetwork:
+    """TCP by the running loop, asyncio's or uvloop's."""
+
+    async def create_server(
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        host: str,
+        port: int,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> Server:
+        """Listen on every address that `host` stands for (with port 0, each may get a port of its own)."""
+        server = await asyncio.get_running_loop().create_server(
+            factory,
+            host,
+            port,
+            ssl=ssl_context,
+            # On Windows the option would let two processes listen on one port.
+            reuse_address=sys.platform != "win32",
+            start_serving=False,
+        )
+        sockets = server.sockets
+        chosen: int = sockets[0].getsockname()[1]
+        for listening in sockets:
+            _tune(listening)  # inherited by the connections that it accepts
+        await server.start_serving()
+        return RealServer(server, chosen)
+
+    async def create_connection(
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        host: str,
+        port: int,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> asyncio.Transport:
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            factory, host, port, ssl=ssl_context
+        )
+        _tune(transport.get_extra_info("socket"))
+        return transport
+
+
+def _tune(connection: Any) -> None:
+    """No delay, small buffers. A socket that refuses is slower, not wrong."""
+    for level, option, value in (
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES),
+        (socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES),
+    ):
+        try:
+            connection.setsockopt(level, option, value)
+        except (OSError, AttributeError):
+            continue
+
+
+def _sync_fd(fd: int, whole: bool) -> None:
+    """Return when the file's bytes and size (with `whole`, also its other metadata) are on the disk."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync alone leaves them in the drive's cache there
+    elif whole or not hasattr(os, "fdatasync"):
+        os.fsync(fd)
+    else:
+        os.fdatasync(fd)
+
+
+class RealFile:
+    """A file descriptor opened for reading and appending; `RealDisk.open` makes it."""
+
+    def __init__(self, fd: int, executor: ThreadPoolExecutor) -> None:
+        self._fd = fd
+        self._executor = executor
+        self._syncing: Future[None] | None = None
+        self._cut = False
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        parts: list[bytes] = []
+        while size_bytes > 0:
+            if sys.platform == "win32":
+                os.lseek(self._fd, offset, os.SEEK_SET)
+                part = os.read(self._fd, size_bytes)
+            else:
+                part = os.pread(self._fd, size_bytes, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            size_bytes -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def append(self, data: bytes) -> None:
+        written = os.write(self._fd, data)
+        if written < len(data):  # a full disk or a limit: the next write says which
+            rest = memoryview(data)[written:]
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+    def truncate(self, size_bytes: int) -> None:
+        self._cut = True
+        os.ftruncate(self._fd, size_bytes)
+
+    async def sync(self) -> None:
+        if self._fd < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        whole, self._cut = self._cut, False
+        self._syncing = self._executor.submit(_sync_fd, self._fd, whole)
+        await asyncio.wrap_future(self._syncing)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        if self._syncing is None or self._syncing.done():
+            os.close(fd)
+        else:  # behind the sync that uses it (its caller was cancelled), lest that meet a reused number
+            self._executor.submit(os.close, fd)
+
+
+class RealDirectoryLock:
+    """An advisory lock on the file `lock`. The kernel lets go of it when the process ends."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def release(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class RealDisk:
+    """Files below `root`, which is made with mode 0700 on first use; files have mode 0600.
+
+    All syncs run on one thread of its own, in the order asked for, so that the loop never waits for the disk.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root)
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quorate-disk")
+        self._outer: list[Path] = []
+
+    def describe(self, path: str = "") -> str:
+        return str(self._root / path)
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0)
+        flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        return RealFile(os.open(self._at(path), flags, 0o600), self._executor)
+
+    def exists(self, path: str) -> bool:
+        return self._at(path).exists()
+
+    def list(self, path: str = "") -> list[str]:
+        try:
+            return sorted(os.listdir(self._at(path)))
+        except FileNotFoundError:
+            return []
+
+    def make_dir(self, path: str = "") -> None:
+        missing = self._at(path)
+        made: list[Path] = []
+        while not missing.is_dir():
+            made.append(missing)
+            missing = missing.parent
+        for directory in reversed(made):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            if directory == self._root or directory in self._root.parents:
+                self._outer.append(directory.parent)
+
+    def rename(self, source: str, target: str) -> None:
+        os.replace(self._at(source), self._at(target))
+
+    def remove(self, path: str) -> None:
+        os.unlink(self._at(path))
+
+    async def sync_dir(self, path: str = "") -> None:
+        """As the port says. The entry of a root that was made here is made durable too."""
+        if sys.platform == "win32":  # has no way to; its file systems journal such changes
+            return
+        directories = [*self._outer, self._at(path)]
+        await asyncio.wrap_future(self._executor.submit(_sync_directories, directories))
+        self._outer.clear()
+
+    def lock(self) -> DirectoryLock:
+        """Take the directory. `BlockingIOError.strerror` names the process that holds it, as far as known."""
+        self.make_dir()
+        fd = os.open(self._at("lock"), os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            if sys.platform == "win32":
+                os.lseek(fd, 1 << 30, os.SEEK_SET)  # beyond the text, which others may read
+                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            os.lseek(fd, 0, os.SEEK_SET)
+            holder = os.read(fd, 64).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise BlockingIOError(errno.EWOULDBLOCK, f"held by process {holder}") from error
+        except BaseException:
+            os.close(fd)
+            raise
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, b"%d\n" % os.getpid())
+        return RealDirectoryLock(fd)
+
+    def close(self) -> None:
+        """Wait for the syncs that were asked for and end the thread. Close the files first."""
+        self._executor.shutdown(wait=True)
+
+    def _at(self, path: str) -> Path:
+        if path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f"{path!r} leads out of the data directory: give a path relative to it")
+        return self._root / path
+
+
+def _sync_directories(directories: list[Path]) -> None:
+    for directory in directories:
+        fd = os.open(directory, os.O_RDONLY)
+        try:
+            _sync_fd(fd, True)
+        finally:
+            os.close(fd)
+
+
+def real_runtime(data_dir: str | Path | None = None) -> Runtime:
+    """The real ports; without `data_dir` the node keeps nothing on disk."""
+    network: Network = RealNetwork()
+    clock: Clock = RealClock()
+    entropy: Entropy = RealEntropy()
+    disk: Disk | None = None if data_dir is None else RealDisk(data_dir)
+    return Runtime(network=network, clock=clock, entropy=entropy, disk=disk)
+
+
+def file_mode(path: str | Path) -> int:
+    """Permission bits of a file, such as 0o600. Raises `OSError`."""
+    return os.stat(path).st_mode & 0o7777
+
+
+def read_file(path: str | Path) -> bytes:
+    """All of a file. Raises `OSError`."""
+    return Path(path).read_bytes()
+
+
+def create_private_file(path: str | Path, data: bytes) -> None:
+    """Make a file with mode 0600 that appears whole or not at all. Raises `FileExistsError`, `OSError`.
+
+    Of several processes that do it at the same time, one succeeds and the others can read its bytes at once.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    _create_file(temporary, data)
+    try:
+        os.link(temporary, target)  # unlike a rename, refuses to replace
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: exclusive, though not whole at once
+        _create_file(target, data)
+    finally:
+        os.unlink(temporary)
+
+
+def _create_file(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        _sync_fd(fd, True)
+    finally:
+        os.close(fd)
