@@ -3,6 +3,7 @@
 Everything that other folders use of `core/` is named here; `quorate.core` imports nothing else of ours.
 """
 
+from .codec import Codec, canonical, pack, unpack
 from .errors import (
     CallCycle,
     CallError,
@@ -24,14 +25,18 @@ from .errors import (
     TooLarge,
     VersionMismatch,
 )
+from .pid import Alias, Down, Exit, ExitSignal, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
+from .plain import plain_error, show
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
 from .timers import sleep, timeout
 
 __all__ = [
+    "Alias",
     "CallCycle",
     "CallError",
     "CallTimeout",
     "Clock",
+    "Codec",
     "ConfigError",
     "CookieError",
     "CookieMismatch",
@@ -39,23 +44,36 @@ __all__ = [
     "DecodeError",
     "DirectoryLock",
     "Disk",
+    "Down",
     "EncodeError",
     "Entropy",
+    "Exit",
+    "ExitSignal",
     "File",
     "HandshakeFailed",
     "LinkError",
+    "MonitorRef",
     "NameInUse",
     "Network",
     "NoProcess",
     "NodeDown",
+    "NodeLost",
+    "NodeUp",
     "NotCallable",
+    "Pid",
     "QuorateError",
     "RemoteError",
+    "RemoteName",
     "Runtime",
     "Server",
     "Timer",
     "TooLarge",
     "VersionMismatch",
+    "canonical",
+    "pack",
+    "plain_error",
+    "show",
     "sleep",
     "timeout",
+    "unpack",
 ]
