@@ -1,25 +1,28 @@
 """The errors of `quorate.core`, named after what the caller may do about them.
 
-    QuorateError
-    ├── ConfigError             an argument, a file or a setting is wrong: mend it and start again
-    │   ├── CookieError         the cookie is missing, unsafe or empty
-    │   └── DataDirError        the data directory cannot be used by this node
-    ├── EncodeError             a value cannot travel or be stored; names the offending part
-    ├── TooLarge                a value or frame is over its limit: make it smaller
-    ├── DecodeError             bytes from a peer or a file are not what they should be
-    ├── CallError               a call gave no result
-    │   ├── CallTimeout         no reply in time: the outcome is unknown
-    │   ├── NoProcess           there is no such process: nothing happened
-    │   ├── NodeDown            the link to the node was lost: the outcome is unknown
-    │   ├── CallCycle           the call would have waited for itself: nothing happened
-    │   ├── NotCallable         no such public method: nothing happened
-    │   └── RemoteError         the method raised; carries type, message and traceback text
-    ├── LinkError               a connection to a peer could not be made
-    │   ├── CookieMismatch      the peer holds another cookie
-    │   ├── VersionMismatch     the peer speaks no protocol version that we speak
-    │   ├── NameInUse           a living node of that name is connected already
-    │   └── HandshakeFailed     the peer hung up, was silent or sent something else
-    └── (other parts add their own branches in their `errors.py`)
+QuorateError
+├── ConfigError             an argument, a file or a setting is wrong: mend it and start again
+│   ├── CookieError         the cookie is missing, unsafe or empty
+│   └── DataDirError        the data directory cannot be used by this node
+├── EncodeError             a value cannot travel or be stored; names the offending part
+├── TooLarge                a value or frame is over its limit: make it smaller
+├── Busy                    too much waits to be sent there already: wait and send again
+├── DecodeError             bytes from a peer or a file are not what they should be
+├── CallError               a call gave no result
+│   ├── CallTimeout         no reply in time: the outcome is unknown
+│   ├── NoProcess           there is no such process: nothing happened
+│   ├── NodeDown            the link to the node was lost: the outcome is unknown
+│   ├── CalleeExited        the callee ended before it answered: the outcome is unknown
+│   ├── CallCycle           the call would have waited for itself: nothing happened
+│   ├── NotCallable         no such public method: nothing happened
+│   └── RemoteError         the method raised; carries type, message and traceback text
+├── LocalNameTaken          another process of this node has that name
+├── LinkError               a connection to a peer could not be made
+│   ├── CookieMismatch      the peer holds another cookie
+│   ├── VersionMismatch     the peer speaks no protocol version that we speak
+│   ├── NameInUse           a living node of that name is connected already
+│   └── HandshakeFailed     the peer hung up, was silent or sent something else
+└── (other parts add their own branches in their `errors.py`)
 """
 
 
@@ -56,6 +59,10 @@ class TooLarge(QuorateError):
         self.limit_bytes = limit_bytes
 
 
+class Busy(QuorateError):
+    """Too much waits to be sent there already. Nothing was sent: wait and send again."""
+
+
 class DecodeError(QuorateError):
     """Bytes from a peer or a file are not what they should be."""
 
@@ -74,6 +81,14 @@ class NoProcess(CallError):
 
 class NodeDown(CallError):
     """The link to the callee's node was lost. The outcome is unknown."""
+
+
+class CalleeExited(CallError):
+    """The callee ended, for `reason`, while it handled the call. The outcome is unknown."""
+
+    def __init__(self, message: str, reason: object = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CallCycle(CallError):
@@ -96,6 +111,14 @@ class RemoteError(CallError):
         self.type_name = type_name
         self.text = text
         self.traceback_text = traceback_text
+
+
+class LocalNameTaken(QuorateError):
+    """Another process of this node has that name; `owner` is its pid."""
+
+    def __init__(self, message: str, owner: object = None) -> None:
+        super().__init__(message)
+        self.owner = owner
 
 
 class LinkError(QuorateError):
