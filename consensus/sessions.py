@@ -6,7 +6,7 @@ be expired; `HolderSession` decides until when its node may act under one.
 
 Why nobody acts under a session that was expired
 ------------------------------------------------
-Claim: at no real instant does a holder's `valid` say yes after the session's expiry was proposed.
+Claim: at no real instant does a holder's `valid` say yes after an expiry was proposed that is ever applied.
 
 Let `ttl` be the session's lifetime, and let every clock run at a rate between `1 - drift / 2` and `1 + drift / 2`.
 
@@ -24,9 +24,10 @@ Let `ttl` be the session's lifetime, and let every clock run at a rate between `
    before that election was won. A keepalive that reaches a deposed leader later finds no such round.
 4. *A new leader starts from nothing.* It calls `became_leader` once it has applied the first entry of its own term,
    which is after its election, and gives every session that lives then its whole ttl. By 3, every keepalive that an
-   earlier leader confirmed was sent before that moment, so 1 holds between the holder and the new leader too. An
-   expiry proposed by an earlier leader either lies in the log before that first entry, and then is applied already
-   and the session is not among those that live, or it is gone for ever.
+   earlier leader confirmed was sent before that moment, so 1 holds between the holder and the new leader too. It
+   confirms no keepalive before. So when it confirms one, its first entry is on a majority, and what an earlier
+   leader proposed is either before that entry, and then the session was ended and is refused, or can never be
+   applied any more.
 5. *Opening.* The holder counts from when it FIRST sent the open with that nonce; the leader counts from when it applied
    the entry, which is later. An open that is answered with a session that an earlier copy opened extends nothing.
 6. *Never again.* A holder that has once seen its session past its time, or was told that it is gone, never believes in
