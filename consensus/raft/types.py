@@ -6,8 +6,18 @@ slicing at C speed. An entry of zero bytes is the one that a new leader appends 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 NodeId = str
+
+
+class Role(Enum):
+    """What a replica is in its term (Raft paper 5.1; the pre-candidate is of dissertation 9.6)."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
 
 
 @dataclass(frozen=True, slots=True)
