@@ -239,6 +239,11 @@ class RaftStore:
             except NotLeader:
                 log.debug("leadership was lost before it could be handed over")
 
+    def abandon(self) -> None:
+        """Stop in the middle of everything, as a killed process does: nothing is said or written any more."""
+        self._end(StoreStopped("the store was abandoned"))
+        self._replica.abandon()
+
     async def close(self) -> None:
         if self._stopped is not None and self._timer is None:
             return

@@ -189,6 +189,13 @@ class Replica:
             self._raft.unreachable(peer, self._clock.monotonic())
             self._wake()
 
+    def abandon(self) -> None:
+        """Stop in the middle of everything, as a killed process does."""
+        self._stop(StoreStopped("the store was abandoned"))
+        for task in (self._syncing, self._snapshotting):
+            if task is not None:
+                task.cancel()
+
     async def close(self) -> None:
         """Stop, waiting for a write that is under way."""
         self._stop(StoreStopped("the store was closed; nothing happened"))
