@@ -69,7 +69,7 @@ class Follower:
             return
         if prev_index < entries.last_index:
             new_index = log.first_difference(entries, prev_index + 1)
-            if new_index <= journal.commit_index:
+            if new_index <= min(entries.last_index, journal.commit_index):
                 self.violations += 1  # no leader has another entry in place of a committed one
                 return
             if new_index <= entries.last_index:

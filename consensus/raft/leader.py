@@ -201,7 +201,9 @@ class Leader:
         if message.index < log.base_index:
             next_index = message.index + 1
         else:
-            next_index = log.last_at_or_below(message.index, message.hint_term)[0] + 1
+            index, term = log.last_at_or_below(message.index, message.hint_term)
+            # The base may be of a later term: then they agree only further back, and a snapshot has to go.
+            next_index = index + 1 if term <= message.hint_term else index
         futile = progress.state is PeerState.PROBE and next_index >= progress.next_index
         progress.become_probe(next_index, self.round)
         if futile:  # asking the same again at once would answer the same: wait for the next heartbeat
