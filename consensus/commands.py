@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import msgpack
-
-from quorate.core import EncodeError, TooLarge
+from quorate.core import DecodeError, EncodeError, TooLarge, pack, unpack
 
 from .store import (
     KEY_LIMIT_BYTES,
@@ -34,8 +32,6 @@ NAME_LIMIT_BYTES = 512  # a holder's node name
 TOKEN_LIMIT_BYTES = 64  # a nonce or the identity of a data directory
 TTL_LIMIT_S = 24 * 3600.0
 _INTEGER_END: Final = 2**63
-
-_pack: Any = msgpack.packb  # (its declared result is wider than bytes)
 
 _OPEN, _CLOSE, _EXPIRE, _REQUEST = 1, 2, 3, 4
 _PUT, _DELETE, _GET = 0, 1, 2
@@ -116,9 +112,9 @@ def encode(command: Command) -> bytes:
         case OpenSession():
             packed = _pack_open(command)
         case CloseSession(session):
-            packed = _pack((_CLOSE, _integer(session, "session")))
+            packed = pack((_CLOSE, _integer(session, "session")))
         case ExpireSessions(sessions):
-            packed = _pack((_EXPIRE, [_integer(session, "sessions") for session in sessions]))
+            packed = pack((_EXPIRE, [_integer(session, "sessions") for session in sessions]))
         case _:
             raise EncodeError(f"{type(command).__name__} is no command")
     if len(packed) > COMMAND_LIMIT_BYTES:
@@ -146,11 +142,11 @@ def admit(data: bytes) -> Command:
 def decode(data: bytes) -> Command:
     """The command that `data` stands for. Raises `ValueError` for anything else."""
     try:
-        raw = msgpack.unpackb(data, use_list=False)
-    except MemoryError:  # this replica's trouble, not the command's: it must not look like a refused command
-        raise
-    except Exception as error:  # msgpack has errors of its own beside ValueError
-        raise ValueError(f"no msgpack: {type(error).__name__}") from error
+        raw = unpack(data, use_list=False)
+    except DecodeError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None  # this replica's trouble: it must not look like a refused command
+        raise ValueError(str(error)) from error
     if type(raw) is not tuple or not raw or type(raw[0]) is not int:
         raise ValueError("a command is an array that begins with its kind")
     kind = raw[0]
@@ -182,7 +178,7 @@ def _pack_request(request: Request) -> bytes:
     for part, name in ((txn.if_, "if_"), (txn.then, "then"), (txn.else_, "else_")):
         if len(part) > OPS_LIMIT:
             raise TooLarge(f"{name} has {len(part)} parts, the limit is {OPS_LIMIT}: split the transaction")
-    packed: bytes = _pack(
+    packed = pack(
         (
             _REQUEST,
             request.session,
@@ -238,16 +234,16 @@ def _pack_open(command: OpenSession) -> bytes:
     _bytes(command.nonce, "nonce", TOKEN_LIMIT_BYTES)
     _bytes(command.dir_id, "dir_id", TOKEN_LIMIT_BYTES)
     _integer(command.creation, "creation")
-    if type(command.holder) is not str or len(command.holder.encode(errors="replace")) > NAME_LIMIT_BYTES:
-        raise EncodeError(f"a holder is a string of at most {NAME_LIMIT_BYTES} bytes", "holder")
-    ttl_s = float(command.ttl_s)
-    if not 0.0 < ttl_s <= TTL_LIMIT_S:
-        raise EncodeError(f"a session's ttl is above 0 and at most {TTL_LIMIT_S} s", "ttl_s")
     try:
-        packed: bytes = _pack((_OPEN, command.nonce, command.holder, command.creation, command.dir_id, ttl_s))
-    except UnicodeEncodeError:
-        raise EncodeError("the holder's name has characters that UTF-8 has not", "holder") from None
-    return packed
+        size_bytes = len(command.holder.encode())
+    except (AttributeError, UnicodeEncodeError):
+        raise EncodeError("a holder is a string that UTF-8 can say", "holder") from None
+    if size_bytes > NAME_LIMIT_BYTES:
+        raise EncodeError(f"a holder's name has at most {NAME_LIMIT_BYTES} bytes", "holder")
+    if type(command.ttl_s) not in (int, float) or not 0.0 < command.ttl_s <= TTL_LIMIT_S:
+        raise EncodeError(f"a session's ttl is above 0 and at most {TTL_LIMIT_S:g} s", "ttl_s")
+    fields = command.nonce, command.holder, command.creation, command.dir_id, float(command.ttl_s)
+    return pack((_OPEN, *fields))
 
 
 def _integer(value: object, path: str) -> int:

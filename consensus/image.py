@@ -1,7 +1,7 @@
 """The state machine as bytes: what a snapshot holds.
 
-A sequence of msgpack values: a header, one value per session by id, then blocks of keys in order. Everything has
-one order only, so equal states have equal bytes. Integrity on disk and on the wire is the business of the
+A sequence of records, each its length in four bytes and one msgpack value: a header, the sessions by id, then
+blocks of keys in order. Everything has one order only, so equal states have equal bytes. Integrity on disk and on the wire is the business of the
 snapshot that carries the bytes (`raft.types.SnapshotMeta.checksum`); `read_image` still believes nothing.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-import msgpack
+from quorate.core import DecodeError, pack, unpack
 
 from .clients import Remembered, SessionState
 from .store import NO_SESSION, KeyValue, SessionInfo, TxnResult
@@ -19,7 +19,6 @@ MAGIC = "quorate-store"
 FORMAT = 1
 BLOCK_KEYS = 1000  # keys per piece: a few hundred microseconds of work
 
-_pack: Any = msgpack.packb  # (its declared result is wider than bytes)
 _fields = attrgetter("key", "value", "create_revision", "mod_revision", "version", "session")
 
 
@@ -36,8 +35,8 @@ class Image:
         cls, applied_index: int, revision: int, sessions: Iterable[SessionState], keys: list[KeyValue]
     ) -> "Image":
         """Capture a state. `keys` must be in order and belong to the image alone from now on."""
-        packed = [_pack(_pack_session(state)) for state in sessions]
-        header = _pack((MAGIC, FORMAT, applied_index, revision, len(packed), len(keys)))
+        packed = [_record(_pack_session(state)) for state in sessions]
+        header = _record((MAGIC, FORMAT, applied_index, revision, len(packed), len(keys)))
         return cls(header, b"".join(packed), keys)
 
     def chunks(self) -> Iterator[bytes]:
@@ -46,7 +45,7 @@ class Image:
         if self.sessions:
             yield self.sessions
         for start in range(0, len(self.keys), BLOCK_KEYS):
-            yield _pack(list(map(_fields, self.keys[start : start + BLOCK_KEYS])))
+            yield _record(list(map(_fields, self.keys[start : start + BLOCK_KEYS])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,34 +60,50 @@ class Content:
 
 def read_image(data: bytes) -> Content:
     """Read what `Image.chunks` wrote. Raises `ValueError` for anything else."""
+    records = _records(data)
     try:
-        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=max(1, len(data)))
-        unpacker.feed(data)
-        content = _read(unpacker)
-        if unpacker.tell() != len(data):
-            raise ValueError("there are bytes behind the last key")
-    except MemoryError:
-        raise
-    except (TypeError, IndexError) as error:
+        content = _read(records)
+        _check(content)
+        if next(records, None) is not None:
+            raise ValueError("there is something behind the last key")
+    except DecodeError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None  # the bytes may be as good as any
         raise ValueError(f"no image of the store: {error}") from error
-    except Exception as error:
-        raise ValueError(f"no image of the store: {type(error).__name__} {error}") from error
-    _check(content)
+    except StopIteration:
+        raise ValueError("no image of the store: it ends too early") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"no image of the store: {error}") from error
     return content
 
 
-def _read(unpacker: Any) -> Content:
-    magic, version, applied_index, revision, session_count, key_count = unpacker.unpack()
+def _record(value: object) -> bytes:
+    packed = pack(value)
+    return len(packed).to_bytes(4, "big") + packed
+
+
+def _records(data: bytes) -> Iterator[Any]:
+    view, start = memoryview(data), 0
+    while start < len(data):
+        end = start + 4 + int.from_bytes(view[start : start + 4], "big")
+        if start + 4 > len(data) or end > len(data):
+            raise ValueError("it ends in the middle of a record")
+        yield unpack(view[start + 4 : end], use_list=False)
+        start = end
+
+
+def _read(records: Iterator[Any]) -> Content:
+    magic, version, applied_index, revision, session_count, key_count = next(records)
     if magic != MAGIC:
         raise ValueError("it begins with something else")
     if version != FORMAT:
         raise ValueError(f"it has format {version}, this version of quorate reads {FORMAT}")
     for number in (applied_index, revision, session_count, key_count):
         _integer(number)
-    sessions = [_unpack_session(unpacker.unpack()) for _ in range(session_count)]
+    sessions = [_unpack_session(next(records)) for _ in range(session_count)]
     keys: list[KeyValue] = []
     while len(keys) < key_count:
-        block = unpacker.unpack()
+        block = next(records)
         if not block:
             raise ValueError("a block without keys")
         keys.extend([_unpack_key(item) for item in block])
@@ -101,17 +116,17 @@ def _check(content: Content) -> None:
     living = {state.info.id for state in content.sessions}
     ids = [state.info.id for state in content.sessions]
     if ids != sorted(living) or (ids and not NO_SESSION < ids[0] <= ids[-1] <= content.revision):
-        raise ValueError("no image of the store: sessions out of order")
+        raise ValueError("sessions out of order")
     if len({(state.info.holder, state.nonce) for state in content.sessions}) != len(ids):
-        raise ValueError("no image of the store: a nonce has two sessions")
+        raise ValueError("a nonce has two sessions")
     previous: bytes | None = None
     for item in content.keys:
         if previous is not None and previous >= item.key:
-            raise ValueError("no image of the store: keys out of order")
+            raise ValueError("keys out of order")
         if item.session != NO_SESSION and item.session not in living:
-            raise ValueError("no image of the store: a key of a session that is over")
+            raise ValueError("a key of a session that is over")
         if not 0 < item.create_revision <= item.mod_revision <= content.revision or item.version < 1:
-            raise ValueError("no image of the store: a key with impossible revisions")
+            raise ValueError("a key with impossible revisions")
         previous = item.key
 
 
