@@ -185,7 +185,6 @@ class HolderSession:
         self._lifetime_s = lifetime_s
         self._valid_until = first_sent_at + lifetime_s
         self._last_sent = now
-        self._in_flight.clear()
         return True
 
     def sending(self, now: float) -> int:
