@@ -196,7 +196,7 @@ def test_claims_one_after_the_other_are_valid_in_whatever_order_they_were_told()
             claims(
                 ("held", 1, 3, "a"),
                 ("released", 9, 3, "a"),
-                ("held", 4, 5, "b"),
+                ("held", 10, 5, "b"),
                 ("released", 2, 5, "b"),  # an empty claim in between hides nothing
                 ("held", 5, 7, "c"),
             ),
