@@ -228,7 +228,6 @@ class MemoryStore:
         if self.connected and not self._stopped:
             self._as_of = self.clock.monotonic() - self._age_s()
             self.connected = False
-            self._inbox.clear()
             self._opening = None
             self._backend.elect()
             self.wake()
