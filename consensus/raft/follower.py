@@ -61,19 +61,17 @@ class Follower:
 
     def handle_append(self, sender: NodeId, message: AppendRequest) -> None:
         journal, log, entries = self._journal, self._journal.log, message.entries
-        # What is compacted away here is committed, hence the leader's too: the comparison begins behind it.
-        prev_index = max(message.prev_index, log.base_index)
-        if prev_index == message.prev_index and log.term_at(prev_index) != message.prev_term:
-            hint_index, hint_term = log.last_at_or_below(prev_index, message.prev_term)
+        # What is compacted away here is committed, hence the leader's too: it needs no comparison.
+        if message.prev_index >= log.base_index and log.term_at(message.prev_index) != message.prev_term:
+            hint_index, hint_term = log.last_at_or_below(message.prev_index, message.prev_term)
             journal.send(sender, AppendReply(message.term, message.round, False, hint_index, hint_term))
             return
-        if prev_index < entries.last_index:
-            new_index = log.first_difference(entries, prev_index + 1)
-            if new_index <= min(entries.last_index, journal.commit_index):
-                self.violations += 1  # no leader has another entry in place of a committed one
+        new_index = log.first_difference(entries, max(entries.first_index, log.base_index))
+        if new_index <= entries.last_index:
+            if new_index <= max(journal.commit_index, self.verified_index):
+                self.violations += 1  # no leader has another entry in place of a committed one, or of its own
                 return
-            if new_index <= entries.last_index:
-                journal.overwrite(entries, new_index)
+            journal.overwrite(entries, new_index)
         self._verified(entries.last_index, message.commit_index)
         self._acknowledge(sender, message.round, entries.last_index)
 

@@ -219,6 +219,8 @@ def _recovered_log(recovered: Recovered) -> tuple[Log, bool]:
     index, term = (snapshot.meta.index, snapshot.meta.term) if snapshot else (0, 0)
     if entries.first_index > index + 1 or entries.first_index < 1:
         raise ValueError(f"the log begins at entry {entries.first_index}, the snapshot ends at {index}")
+    if sum(run.count for run in entries.runs) != len(entries):
+        raise ValueError(f"{len(entries)} entries, but terms for {sum(run.count for run in entries.runs)}")
     log = Log(index, term)
     if not len(entries):
         return log, False

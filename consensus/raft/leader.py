@@ -204,6 +204,7 @@ class Leader:
             index, term = log.last_at_or_below(message.index, message.hint_term)
             # The base may be of a later term: then they agree only further back, and a snapshot has to go.
             next_index = index + 1 if term <= message.hint_term else index
+        next_index = max(next_index, progress.match_index + 1)
         futile = progress.state is PeerState.PROBE and next_index >= progress.next_index
         progress.become_probe(next_index, self.round)
         if futile:  # asking the same again at once would answer the same: wait for the next heartbeat

@@ -183,7 +183,10 @@ def _decode_vote_request(f: Sequence[object]) -> VoteRequest:
 
 
 def _decode_vote_reply(f: Sequence[object]) -> VoteReply:
-    return VoteReply(_term(f[1]), _number(f[2], "round"), _flag(f[3], "granted"), _flag(f[4], "pre"))
+    # A refusal can come from a replica that is in no term yet.
+    return VoteReply(
+        _number(f[1], "term"), _number(f[2], "round"), _flag(f[3], "granted"), _flag(f[4], "pre")
+    )
 
 
 def _decode_append_request(f: Sequence[object]) -> AppendRequest:
@@ -307,7 +310,7 @@ def _number(value: object, what: str) -> int:
 def _term(value: object) -> int:
     term = _number(value, "term")
     if term < 1:
-        raise ValueError("there is no term 0 on the wire")
+        raise ValueError("nobody asks or leads in term 0")
     return term
 
 

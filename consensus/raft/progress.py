@@ -49,7 +49,8 @@ class Progress:
     def become_probe(self, next_index: int, round_: int) -> None:
         """Find out, one message at a time, where the logs agree."""
         self.state = PeerState.PROBE
-        self.next_index = max(next_index, self.match_index + 1)
+        assert next_index > self.match_index
+        self.next_index = next_index
         self.fresh_round = round_ + 1
         self.asked_round = 0
         self.commit_sent = 0

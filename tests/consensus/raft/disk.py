@@ -46,9 +46,23 @@ class Disk:
             self._make_durable(write)
         return done[-1].seq if done else 0
 
-    def crash(self, kept: int) -> None:
-        """Lose what is pending but its first `kept` writes."""
+    def crash(self, kept: int, torn: int = 0) -> None:
+        """Lose what is pending but its first `kept` writes, and of the next one what `torn` says.
+
+        1: its term and vote survive; 2: and its snapshot, but the old log has not been dropped; 3 and more: and so
+        many of its entries, less three.
+        """
         self.sync(kept)
+        if self.pending and torn:
+            write = self.pending[0]
+            self._make_durable(Write(0, write.hard_state, None, None))
+            if write.snapshot is not None:
+                if torn == 2:
+                    self.snapshot = write.snapshot
+                elif torn > 2:
+                    self._make_durable(Write(0, None, write.snapshot, None))
+            if write.entries is not None and torn > 3:
+                self._make_entries_durable(write.entries, torn - 3)
         self.pending.clear()
 
     def save_own_snapshot(self, snapshot: Snapshot, trailing: int) -> None:
@@ -90,9 +104,12 @@ class Disk:
             self.first_index = write.snapshot.meta.index + 1
             self.entries = []
         if write.entries is not None:
-            keep = write.entries.first_index - self.first_index
-            assert 0 <= keep <= len(self.entries), "a gap in the log on disk"
-            self.entries[keep:] = unroll(write.entries)
+            self._make_entries_durable(write.entries, len(write.entries))
+
+    def _make_entries_durable(self, batch: EntryBatch, count: int) -> None:
+        keep = batch.first_index - self.first_index
+        assert 0 <= keep <= len(self.entries), "a gap in the log on disk"
+        self.entries[keep:] = unroll(batch)[:count]
 
     def _cut_before(self, first_index: int) -> None:
         if first_index > self.first_index:

@@ -7,7 +7,14 @@ there, and what is committed is durable on a majority.
 from typing import TYPE_CHECKING
 
 from quorate.consensus.raft import NodeId, Ready, Role
-from quorate.consensus.raft.messages import AppendReply, AppendRequest, Heartbeat, SnapshotChunk, VoteReply
+from quorate.consensus.raft.messages import (
+    AppendReply,
+    AppendRequest,
+    Heartbeat,
+    SnapshotChunk,
+    VoteReply,
+    VoteRequest,
+)
 
 from .disk import Entry, unroll
 
@@ -122,6 +129,10 @@ class Invariants:
             case VoteReply(term=term, granted=True, pre=False):
                 assert self._granted.setdefault((node.id, term), to) == to, f"{node.id} votes twice in {term}"
                 assert self._votes.get((node.id, term)) == to, f"{node.id}'s vote for {to} is not durable"
+            case VoteRequest(term=term, pre=False):
+                assert disk.hard_state.term >= term, (
+                    f"{node.id} asks for votes in term {term}, which is not durable"
+                )
             case AppendReply(term=term, success=True, index=index):
                 assert disk.hard_state.term >= term, f"{node.id} answers in term {term}, which is not durable"
                 leader = self._cluster.nodes[to].raft
@@ -133,3 +144,16 @@ class Invariants:
                 assert self.leaders.get(term) == node.id, f"{node.id} does not lead term {term}"
             case _:
                 pass
+
+
+class Unchecked(Invariants):
+    """Looks away: for clusters whose messages are made up."""
+
+    def check(self, node: "Node") -> None:
+        pass
+
+    def synced(self, node: "Node") -> None:
+        pass
+
+    def readied(self, node: "Node", ready: Ready) -> None:
+        pass

@@ -108,7 +108,7 @@ def read(cluster: Cluster, who: int, much: int) -> None:
 def crash(cluster: Cluster, who: int, much: int) -> None:
     node = node_of(cluster, who)
     if node.raft is not None:
-        cluster.crash(node.id, much % (1 + len(node.disk.pending)))
+        cluster.crash(node.id, much % (1 + len(node.disk.pending)), much // 7 % 6)
         if much % 2:
             cluster.start(node.id)
             cluster.pump(node.id)
@@ -248,7 +248,7 @@ def run(size: int, seed: int, steps: int, story: bool = False) -> Cluster:
         "max_inflight": rng.choice((1, 4)),
         "max_batch_entries": rng.choice((1, 3, 100)),
     }
-    cluster = Cluster(ids_of(size), rng.randrange(1 << 32), **limits)
+    cluster = Cluster(ids_of(size), rng.randrange(1 << 32), True, **limits)
     if story:
         cluster.story = []
     try:
