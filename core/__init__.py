@@ -3,9 +3,14 @@
 Everything that other folders use of `core/` is named here; `quorate.core` imports nothing else of ours.
 """
 
+from .address import Address, NodeName, parse_seed
 from .codec import Codec, canonical, pack, unpack
+from .control import ProcessControl, is_call
+from .discovery import Discovery, Static
 from .errors import (
+    Busy,
     CallCycle,
+    CalleeExited,
     CallError,
     CallTimeout,
     ConfigError,
@@ -16,6 +21,7 @@ from .errors import (
     EncodeError,
     HandshakeFailed,
     LinkError,
+    LocalNameTaken,
     NameInUse,
     NodeDown,
     NoProcess,
@@ -25,16 +31,31 @@ from .errors import (
     TooLarge,
     VersionMismatch,
 )
+from .export import Exports
+from .frames import Channel
+from .gen_server import GenServer
+from .kernel import ProcessConfig, ProcessInfo
+from .link import Peer
+from .link_config import LinkConfig
+from .links import LinkListener, Links
+from .node import LinkLayer, Node, Subscription
 from .pid import Alias, Down, Exit, ExitSignal, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
 from .plain import plain_error, show
+from .process import Process
+from .real import RealClock, RealDisk, RealEntropy, RealNetwork, real_runtime
+from .ref import Ref
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
 from .timers import sleep, timeout
 
 __all__ = [
+    "Address",
     "Alias",
+    "Busy",
     "CallCycle",
     "CallError",
     "CallTimeout",
+    "CalleeExited",
+    "Channel",
     "Clock",
     "Codec",
     "ConfigError",
@@ -43,35 +64,60 @@ __all__ = [
     "DataDirError",
     "DecodeError",
     "DirectoryLock",
+    "Discovery",
     "Disk",
     "Down",
     "EncodeError",
     "Entropy",
     "Exit",
     "ExitSignal",
+    "Exports",
     "File",
+    "GenServer",
     "HandshakeFailed",
+    "LinkConfig",
     "LinkError",
+    "LinkLayer",
+    "LinkListener",
+    "Links",
+    "LocalNameTaken",
     "MonitorRef",
     "NameInUse",
     "Network",
     "NoProcess",
+    "Node",
     "NodeDown",
     "NodeLost",
+    "NodeName",
     "NodeUp",
     "NotCallable",
+    "Peer",
     "Pid",
+    "Process",
+    "ProcessConfig",
+    "ProcessControl",
+    "ProcessInfo",
     "QuorateError",
+    "RealClock",
+    "RealDisk",
+    "RealEntropy",
+    "RealNetwork",
+    "Ref",
     "RemoteError",
     "RemoteName",
     "Runtime",
     "Server",
+    "Static",
+    "Subscription",
     "Timer",
     "TooLarge",
     "VersionMismatch",
     "canonical",
+    "is_call",
     "pack",
+    "parse_seed",
     "plain_error",
+    "real_runtime",
     "show",
     "sleep",
     "timeout",

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum, IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgpack
 
@@ -24,6 +24,7 @@ from .pid import Alias, Down, ExitSignal, MonitorRef, NodeLost, NodeUp, Pid, Rem
 from .plain import plain_error, show
 
 SIZE_LIMIT_BYTES = 16 * 1024 * 1024 - 1024  # of one value; under the link's limit on a frame
+REASON_LIMIT_BYTES = 256 * 1024  # of an exit reason
 DEPTH_LIMIT = 64  # of tuples, sets and messages inside one another; lists and dicts: msgpack's 511
 
 
@@ -79,10 +80,9 @@ def pack(value: object) -> bytes:
     Raises `EncodeError` for what msgpack does not know, or when nested too deep.
     """
     try:
-        packed: bytes = msgpack.packb(value)
+        return cast("bytes", msgpack.packb(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EncodeError(f"cannot be packed: {error}") from error
-    return packed
 
 
 def unpack(data: bytes | bytearray | memoryview, *, use_list: bool = True) -> Any:
@@ -182,15 +182,15 @@ class Codec:
             raise
 
     def encode_reason(self, reason: object) -> bytes:
-        """An exit reason; what cannot travel goes as its `repr`, for an exit is never refused."""
+        """An exit reason; what cannot travel, or is long, goes as its `repr`, for an exit is never refused."""
         try:
-            return self.encode(reason, "reason")
+            data = self.encode(reason, "reason")
         except (EncodeError, TooLarge):
             return self.encode(show(reason), "reason")
+        return data if len(data) <= REASON_LIMIT_BYTES else self.encode(show(reason), "reason")
 
     def _pack(self, value: object) -> bytes:
-        packed: bytes = msgpack.packb(value, default=self._extension, strict_types=True)
-        return packed
+        return cast("bytes", msgpack.packb(value, default=self._extension, strict_types=True))
 
     def _extension(self, value: object) -> object:
         """What msgpack does not know itself, as an extension. Sets are sorted: equal runs make equal bytes."""

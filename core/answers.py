@@ -1,0 +1,63 @@
+"""Answers to calls between nodes: a value, or one of the errors a call can end with. Pure."""
+
+from typing import Any
+
+from .codec import Codec
+from .errors import (
+    CallCycle,
+    CalleeExited,
+    CallError,
+    DecodeError,
+    EncodeError,
+    NodeDown,
+    NoProcess,
+    NotCallable,
+    QuorateError,
+    RemoteError,
+    TooLarge,
+)
+from .pid import Pid
+from .plain import plain_error
+
+VALUE, RAISED, NO_PROCESS, NOT_CALLABLE, CYCLE, EXITED, NODE_DOWN = range(7)
+_TEXTS: dict[int, type[CallError]] = {NO_PROCESS: NoProcess, NOT_CALLABLE: NotCallable, NODE_DOWN: NodeDown}
+
+
+def encode_value(codec: Codec, value: object) -> tuple[int, bytes]:
+    """Kind and body for what a method returned. What cannot travel becomes the error that says so."""
+    try:
+        return VALUE, codec.encode(value, "result")
+    except (EncodeError, TooLarge) as error:
+        return encode_error(codec, RemoteError(*plain_error(error)))
+
+
+def encode_error(codec: Codec, error: CallError) -> tuple[int, bytes]:
+    """Kind and body for an error of a call."""
+    if isinstance(error, CallCycle):
+        return CYCLE, codec.encode([str(error), list(error.path)])
+    if isinstance(error, CalleeExited):
+        return EXITED, codec.encode([str(error), codec.encode_reason(error.reason)])
+    for kind, exception in _TEXTS.items():
+        if isinstance(error, exception):
+            return kind, codec.encode(str(error))
+    return RAISED, codec.encode(list(plain_error(error)))
+
+
+def decode_answer(codec: Codec, kind: int, body: bytes) -> tuple[Any, QuorateError | None]:
+    """The value, or the error to raise. Raises `DecodeError` for a kind that is none."""
+    try:
+        value = codec.decode(body)
+    except DecodeError as error:
+        return None, DecodeError(f"the answer cannot be read here: {error}")
+    match kind, value:
+        case 0, _:  # VALUE
+            return value, None
+        case 1, [str(name), str(text), str(trace)]:  # RAISED
+            return None, RemoteError(name, text, trace)
+        case 4, [str(text), [*path]] if all(isinstance(part, Pid) for part in path):  # CYCLE
+            return None, CallCycle(text, tuple(path))
+        case 5, [str(text), bytes(reason)]:  # EXITED
+            return None, CalleeExited(text, codec.decode(reason))
+        case ((2 | 3 | 6), str(text)):
+            return None, _TEXTS[kind](text)
+    raise DecodeError(f"an answer of kind {kind} has another shape")

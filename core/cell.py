@@ -1,0 +1,208 @@
+"""The record of one process in its node: mailbox, links, monitors, state, and how it ends.
+
+The cell is the authority over its mailbox and its state; the kernel is the authority over who knows whom. All
+signals reach a cell through its kernel, in the order sent. What must never happen here: code of a user runs in
+the stack of whoever sent a signal, or a dead cell changes again.
+
+    ALIVE ── exit signal, crash, return ──> EXITING ── its code has ended, or its deadline is over ──> DEAD
+
+In EXITING its `finally` blocks and `terminate` run; nothing reaches its mailbox any more. Its name is freed, and
+links and monitors are told, only when it is DEAD.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from .calls import Request, no_process
+from .exits import Fate, is_word, verdict
+from .pid import KILLED, Down, ExitSignal, MonitorRef, Pid
+from .plain import show
+from .runtime import Timer
+from .scheduler import Activation
+
+if TYPE_CHECKING:
+    from .control import ProcessControl
+    from .kernel import Kernel
+
+log = logging.getLogger("quorate.process")
+
+ALIVE, EXITING, DEAD = 0, 1, 2
+STATES = ("alive", "exiting", "dead")
+
+
+class Cell:
+    """What every kind of process has. `BodyCell` and `ServerCell` add how its code runs."""
+
+    __slots__ = (
+        "activation",
+        "aliases",
+        "context",
+        "control",
+        "deadline",
+        "kernel",
+        "label",
+        "links",
+        "mailbox",
+        "name",
+        "pid",
+        "reason",
+        "scheduled",
+        "state",
+        "trapping",
+        "watchers",
+        "watching",
+    )
+
+    def __init__(self, kernel: "Kernel", pid: Pid, context: Context, label: str) -> None:
+        self.kernel = kernel
+        self.pid = pid
+        self.context = context
+        self.label = label
+        self.state = ALIVE
+        self.reason: object = None
+        self.trapping = False
+        self.scheduled = False
+        self.name: str | None = None
+        # Absent until they are needed: an idle process is small.
+        self.mailbox: deque[Any] | None = None
+        self.links: set[Pid] | None = None
+        self.watchers: dict[MonitorRef, Callable[[Down], object]] | None = None
+        self.watching: dict[MonitorRef, Pid] | None = None
+        self.aliases: set[int] | None = None
+        self.control: ProcessControl | None = None
+        self.activation: Activation | None = None
+        self.deadline: Timer | None = None
+
+    # -- what the kinds of process add ---------------------------------------------------------------------
+
+    def accept(self, message: object) -> None:
+        """Take a message (or a `Request`) into the mailbox, in order, and see that it is handled."""
+        raise NotImplementedError
+
+    def wind_down(self) -> None:
+        """The process has just become EXITING: make its code end, and call `finish` when it has."""
+        raise NotImplementedError
+
+    def status(self) -> str:
+        """What it does now, in a word."""
+        raise NotImplementedError
+
+    def last_message(self) -> object:
+        """What it was handling, for crash reports; None if nothing."""
+        return None
+
+    # -- signals -------------------------------------------------------------------------------------------
+
+    def hear_down(self, down: Down) -> None:
+        """A process that this one monitors is gone."""
+        if self.watching is not None and self.watching.pop(down.ref, None) is not None:
+            self.accept(down)
+
+    def exit_signal(self, source: Pid, reason: object, *, linked: bool) -> None:
+        """An exit signal arrived, by a link or sent explicitly."""
+        if linked:
+            if self.links is None or source not in self.links:
+                return  # it was unlinked meanwhile
+            self.links.discard(source)
+        if self.state == EXITING:
+            if not linked and is_word(reason, "kill"):
+                self.reason = KILLED
+                if self.activation is not None:
+                    self.activation.cancel()
+            return
+        fate, reason = verdict(reason, linked=linked, trapping=self.trapping, own=source == self.pid)
+        if fate is Fate.DELIVERED:
+            self.accept(ExitSignal(source, reason))
+        elif fate is Fate.EXITS:
+            self.begin_exit(reason)
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def begin_exit(self, reason: object) -> None:
+        """A signal ends the process: become EXITING for `reason` and make its code end."""
+        if self.state == ALIVE:
+            self.ended(reason)
+            self.wind_down()
+
+    def ended(self, reason: object) -> None:
+        """Become EXITING for `reason`. What waits in the mailbox is gone; who called is told."""
+        if self.state == ALIVE:
+            self.state = EXITING
+            self.reason = reason
+            self.drop_mailbox()
+
+    def drop_mailbox(self) -> None:
+        mailbox, self.mailbox = self.mailbox, None
+        for message in mailbox or ():
+            if type(message) is Request:
+                message.refuse(no_process(self.pid))
+
+    def arm_deadline(self) -> None:
+        """Its code gets so long to end; then the process is declared dead and no further line of it runs."""
+        if self.deadline is None:
+            self.deadline = self.kernel.clock.call_later(self.kernel.config.exit_deadline_s, self._overdue)
+
+    def _overdue(self) -> None:
+        self.deadline = None
+        if self.state != EXITING:
+            return
+        log.warning(
+            "%s did not end within %g s of its exit (%s): abandoned",
+            self.describe(),
+            self.kernel.config.exit_deadline_s,
+            show(self.reason),
+            extra={"quorate": {"event": "abandoned", "pid": self.pid, "reason": self.reason}},
+        )
+        if self.activation is not None:
+            self.activation.abandon()
+        self.finish()
+
+    def finish(self) -> None:
+        """Become DEAD: free the name, tell links and monitors."""
+        if self.state == DEAD:
+            return
+        self.state = DEAD
+        self.activation = None
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+        self.drop_mailbox()
+        self.kernel.bury(self)
+
+    def crashed(self, error: BaseException) -> None:
+        """Its code raised `error`: one report, and the process ends with it as its reason."""
+        self.kernel.crashes += 1
+        log.error(
+            "process %s crashed: %s",
+            self.describe(),
+            show(error),
+            exc_info=error,
+            extra={
+                "quorate": {
+                    "event": "crash",
+                    "pid": self.pid,
+                    "name": self.name,
+                    "kind": self.label,
+                    "reason": error,
+                    "last_message": show(self.last_message()),
+                }
+            },
+        )
+        self.ended(error)
+
+    def broken(self, error: BaseException) -> None:
+        """This library failed in the process's turn: the process ends, the node goes on."""
+        self.reason = error if self.state == ALIVE else self.reason
+        self.finish()
+
+    # -- people --------------------------------------------------------------------------------------------
+
+    def gate_open(self) -> bool:
+        return self.control is None or self.control.gate_open()
+
+    def describe(self) -> str:
+        name = f" {self.name!r}" if self.name is not None else ""
+        return f"{self.pid}{name} ({self.label})"

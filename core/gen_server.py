@@ -1,0 +1,95 @@
+"""Servers: a class whose public methods other processes call, one message at a time.
+
+    class Counter(GenServer):
+        def __init__(self, start: int = 0) -> None:
+            self.n = start
+
+        def incr(self, by: int = 1) -> int:
+            self.n += by
+            return self.n
+
+    ref = await node.start(Counter, start=3)
+    total = await ref.call(Counter.incr, by=2)
+
+Every public `def` or `async def` of the class (and of its bases up to `GenServer`) can be called from elsewhere, by its
+name; hooks and names with a leading underscore cannot. An exception in a method ends the server with it as the reason,
+and the caller gets `RemoteError`; `raise Exit(reason)` ends it on purpose. Arguments that do not fit the method harm
+nobody: the caller gets `NotCallable`.
+
+When not to use it: a plain object is enough where nobody else shares it; and a method that blocks the thread blocks the
+node, so use `asyncio.to_thread` in it.
+"""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from .cell import Cell
+from .pid import Down, ExitSignal, Pid
+from .plain import show
+from .process import Process
+
+log = logging.getLogger("quorate.process")
+
+
+class GenServer:
+    """Base of servers. A subclass sets its state in `__init__`, where `self.pid` and `self.process` exist already."""
+
+    _quorate_cell: Cell
+    _quorate_methods: ClassVar[dict[str, Callable[..., Any]]] = {}
+    _quorate_hooks: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, *, behaviour: bool = False, **kwargs: Any) -> None:
+        """`class Singleton(GenServer, behaviour=True)`: its own names are hooks, not methods to be called."""
+        super().__init_subclass__(**kwargs)
+        if behaviour:
+            cls._quorate_hooks = frozenset(dir(cls))
+        cls._quorate_methods = public_methods(cls)
+
+    @property
+    def pid(self) -> Pid:
+        return self._quorate_cell.pid
+
+    @property
+    def process(self) -> Process:
+        """The process itself: send, link, monitor, exit, register, spawn and so on."""
+        return Process(self._quorate_cell)
+
+    def handle_info(self, message: Any) -> Awaitable[object] | None:
+        """A message that is neither call nor cast arrived. May be `async def`. The default logs it and drops it."""
+        log.warning(
+            "%s got a message that it does not handle: %s", self._quorate_cell.describe(), show(message)
+        )
+        return None
+
+    def handle_down(self, down: Down) -> Awaitable[object] | None:
+        """A process that this one monitors is gone. May be `async def`. The default is `handle_info`."""
+        return self.handle_info(down)
+
+    def handle_exit(self, signal: ExitSignal) -> Awaitable[object] | None:
+        """An exit signal was trapped (`self.process.trap_exits`). May be `async def`. The default is `handle_info`."""
+        return self.handle_info(signal)
+
+    def terminate(self, reason: object) -> Awaitable[object] | None:
+        """The last thing that runs, for every reason but "killed". May be `async def`; it has a deadline.
+
+        (Erlang runs it only for servers that trap exits; here it is what `finally` is to a body.)
+        """
+        return None
+
+
+def public_methods(cls: type) -> dict[str, Callable[..., Any]]:
+    """The functions of a class that can be called from elsewhere, by name. Hooks and `GenServer`'s own are not."""
+    hooks = frozenset[str]().union(
+        dir(GenServer), *(getattr(base, "_quorate_hooks", ()) for base in cls.__mro__)
+    )
+    found: dict[str, Callable[..., Any]] = {}
+    for name in dir(cls):
+        if name.startswith("_") or name in hooks:
+            continue
+        member = inspect.getattr_static(cls, name)
+        generates = inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member)
+        if inspect.isfunction(member) and not generates:
+            found[name] = member
+    return found

@@ -1,0 +1,255 @@
+"""When processes run: a run queue per node, and the object through which asyncio drives a process's coroutine.
+
+The scheduler is the authority over turns: it takes one place in the loop's queue however many processes are
+ready, gives each at most `slice_messages` before the next has its turn, and returns to the loop after
+`turn_messages`, so that nobody starves the node's sockets and timers. What must never happen here: an exception
+of a process reaches the loop, or a process runs inside another step of itself.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, NoReturn, Protocol
+
+from .plain import show
+from .runtime import Clock
+
+log = logging.getLogger("quorate.process")
+
+Steps = Coroutine[Any, Any, Any]
+
+
+class Runnable(Protocol):
+    """What can wait for its turn."""
+
+    scheduled: bool  # in the queue, or running: not to be queued again
+
+    def run(self, budget: int) -> int:
+        """Handle up to `budget` messages; return how many it were."""
+        ...
+
+    def broken(self, error: BaseException) -> None:
+        """`run` itself failed, which is a bug of this library: end the process."""
+        ...
+
+    def describe(self) -> str: ...
+
+
+class Stepped(Protocol):
+    """What an `Activation` steps: a process, as far as its coroutines are concerned."""
+
+    def gate_open(self) -> bool:
+        """Whether its code may run now."""
+        ...
+
+    def returned(self, value: object) -> Steps | None:
+        """A coroutine of the process returned; the next one to step, if there is one."""
+        ...
+
+    def raised(self, error: BaseException) -> Steps | None:
+        """A coroutine of the process raised; the next one to step, if there is one."""
+        ...
+
+    def rest(self) -> None:
+        """No coroutine is left to step: the task ends."""
+        ...
+
+    def broken(self, error: BaseException) -> None: ...
+
+    def describe(self) -> str: ...
+
+
+class Scheduler:
+    """The run queue of one node."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        *,
+        slice_messages: int,
+        turn_messages: int,
+        slow_s: float,
+    ) -> None:
+        self.loop = loop
+        self.slice_messages = slice_messages
+        self._clock = clock
+        self._turn_messages = turn_messages
+        self._slow_s = slow_s
+        self._ready: deque[Runnable] = deque()
+        self._armed = False
+        self._context = contextvars.Context()  # processes run in their own; this one stays empty
+        self.monotonic = clock.monotonic
+        self.slow_reports = 0
+
+    def wake(self, process: Runnable) -> None:
+        """Give `process` a turn, unless it is about to have one or is having it."""
+        if process.scheduled:
+            return
+        process.scheduled = True
+        self.requeue(process)
+
+    def requeue(self, process: Runnable) -> None:
+        """Give a process that is `scheduled` already another turn, behind the others."""
+        self._ready.append(process)
+        if not self._armed:
+            self._armed = True
+            self.loop.call_soon(self._turn, context=self._context)
+
+    def _turn(self) -> None:
+        self._armed = False
+        ready = self._ready
+        budget = self._turn_messages
+        began = self.monotonic()
+        while ready and budget > 0:
+            process = ready.popleft()
+            try:
+                budget -= process.run(min(budget, self.slice_messages)) + 1
+            except Exception as error:
+                log.exception("bug in quorate: a turn of %s failed", process.describe())
+                process.broken(error)
+            ended = self.monotonic()
+            if ended - began > self._slow_s:
+                self.report_slow(process.describe(), ended - began)
+            began = ended
+        if ready and not self._armed:
+            self._armed = True
+            self.loop.call_soon(self._turn, context=self._context)
+
+    def report_slow(self, who: str, seconds: float) -> None:
+        """A process held the loop for too long: nothing else of this node could run."""
+        self.slow_reports += 1
+        log.warning(
+            "%s held the event loop for %.3f s: use `await asyncio.to_thread(...)` for work that blocks",
+            who,
+            seconds,
+            extra={"quorate": {"event": "slow", "who": who, "seconds": seconds}},
+        )
+
+    def pass_on(self, error: KeyboardInterrupt) -> None:
+        """Let the user's Ctrl-C stop the program, after the process in which it arrived has ended in order."""
+        self.loop.call_soon(_raise, error)
+
+    def start(self, stepped: Stepped, steps: Steps, context: contextvars.Context, name: str) -> "Activation":
+        """Run a coroutine of a process in a task of its own."""
+        activation = Activation(self, stepped, steps)
+        activation.task = asyncio.Task(activation, loop=self.loop, name=name, context=context)
+        return activation
+
+    def slow(self, began: float) -> float:
+        """Seconds since `began` when they are too many, else 0."""
+        held = self.monotonic() - began
+        return held if held > self._slow_s else 0.0
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+class Activation(Coroutine[Any, Any, None]):
+    """The coroutine that asyncio sees as the body of a process's task.
+
+    It stands between the task and the process's own coroutines for three reasons: before *each* resumption it asks
+    the process's gate, and throws `CancelledError` in when that is closed; it lets no exception out; and when one
+    message is done it goes on with the next in the same task.
+    """
+
+    __slots__ = ("_abandoned", "_scheduler", "_stepped", "_steps", "task")
+
+    def __init__(self, scheduler: Scheduler, stepped: Stepped, steps: Steps) -> None:
+        self._scheduler = scheduler
+        self._stepped = stepped
+        self._steps: Steps | None = steps
+        self._abandoned = False
+        self.task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """Cancel what the process awaits."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def abandon(self) -> None:
+        """Run no further line of it, whatever it catches: the process has been declared dead."""
+        self._abandoned = True
+        self.cancel()
+
+    def send(self, value: Any) -> Any:
+        return self._step(None)
+
+    def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
+        error = value if isinstance(value, BaseException) else kind
+        return self._step(error if isinstance(error, BaseException) else error())
+
+    def close(self) -> None:
+        if self._steps is not None:
+            self._steps.close()
+
+    def __await__(self) -> Any:
+        raise RuntimeError("a process is not awaited: monitor it")
+
+    # What debuggers and task printers look for in a coroutine.
+    @property
+    def cr_code(self) -> Any:
+        return getattr(self._steps, "cr_code", None)
+
+    @property
+    def cr_frame(self) -> Any:
+        return getattr(self._steps, "cr_frame", None)
+
+    @property
+    def cr_running(self) -> bool:
+        return bool(getattr(self._steps, "cr_running", False))
+
+    @property
+    def cr_await(self) -> Any:
+        return getattr(self._steps, "cr_await", None)
+
+    def _step(self, error: BaseException | None) -> Any:
+        began = self._scheduler.monotonic()
+        try:
+            return self._advance(error)
+        finally:
+            held = self._scheduler.slow(began)
+            if held:
+                self._scheduler.report_slow(self._stepped.describe(), held)
+
+    def _advance(self, error: BaseException | None) -> Any:
+        stepped = self._stepped
+        steps = self._steps
+        while steps is not None:
+            if self._abandoned:
+                self._drop(steps)
+                break
+            if error is None and not stepped.gate_open():
+                error = asyncio.CancelledError("the gate of the process is closed")
+            try:
+                if error is None:
+                    return steps.send(None)
+                thrown, error = error, None
+                return steps.throw(thrown)
+            except StopIteration as stop:
+                following = self._after(stepped.returned, stop.value)
+            except BaseException as failure:  # noqa: BLE001 -- whatever a process raises is its own end alone
+                following = self._after(stepped.raised, failure)
+            self._steps = steps = following
+        if not self._abandoned:
+            self._after(lambda _: stepped.rest(), None)
+        raise StopIteration
+
+    def _after(self, hook: Any, outcome: Any) -> Steps | None:
+        try:
+            following: Steps | None = hook(outcome)
+        except Exception as error:
+            log.exception("bug in quorate: a step of %s failed", self._stepped.describe())
+            self._stepped.broken(error)
+            return None
+        return following
+
+    def _drop(self, steps: Steps) -> None:
+        self._steps = None
+        try:
+            steps.close()
+        except BaseException as error:  # noqa: BLE001 -- code that refuses to end is left to the garbage collector
+            log.warning("%s refused to end: %s", self._stepped.describe(), show(error))
