@@ -34,6 +34,7 @@ lint: $(READY)   ## ruff, mypy strict, pyright, import-linter
 	@$(BIN)/lint-imports --no-cache
 
 bench: $(READY)  ## figures, beside peers in the same run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	@$(BIN)/python -m benchmarks
 
 sim: $(READY)    ## random schedules over the pure cores, many more than `make test` runs
