@@ -81,18 +81,22 @@ class Cluster:
     def leader(self) -> Replica | None:
         return next((r for r in self.replicas.values() if r.raft.role.name == "LEADER"), None)
 
-    def settle(self) -> None:
-        """Until nobody has anything to do."""
-        busy = True
-        while busy or self.wire:
-            busy = False
-            for replica in self.replicas.values():
-                while replica.perform(self.now, self.wire):
-                    busy = True
+    def settle(self, *begun: Replica) -> None:
+        """Until nobody has anything to do; `begun` (or all) are asked first, then whoever gets a message."""
+        for replica in begun or self.replicas.values():
+            self._exhaust(replica)
+        while self.wire:
+            targets: dict[str, Replica] = {}
             while self.wire:
                 source, target, payload = self.wire.popleft()
-                message = decode(msgpack.unpackb(payload))
-                self.replicas[target].raft.step(source, message, self.now)
+                replica = targets[target] = self.replicas[target]
+                replica.raft.step(source, decode(msgpack.unpackb(payload)), self.now)
+            for replica in targets.values():
+                self._exhaust(replica)
+
+    def _exhaust(self, replica: Replica) -> None:
+        while replica.perform(self.now, self.wire):
+            pass
 
 
 def commands_per_second(batch: int) -> float:
@@ -105,7 +109,7 @@ def commands_per_second(batch: int) -> float:
         started = time.perf_counter()
         while (elapsed := time.perf_counter() - started) < ROUND_S and done < limit:
             leader.raft.propose(commands, cluster.now)
-            cluster.settle()
+            cluster.settle(leader)
             done += batch
         assert all(replica.applied == done for replica in cluster.replicas.values())
         for replica in cluster.replicas.values():
