@@ -26,6 +26,7 @@ class RaftConfig:
     trailing_entries: int = (
         10_000  # kept before a snapshot, so that a follower a little behind needs no snapshot
     )
+    trailing_bytes: int = 64 << 20  # and of these no more than this
 
     def __post_init__(self) -> None:
         if not self.id or not self.configuration.voters:
@@ -42,5 +43,5 @@ class RaftConfig:
             self.max_inflight_chunks,
             self.max_uncommitted_bytes,
         )
-        if min(limits) < 1 or self.trailing_entries < 0:
-            raise ValueError("every limit is at least 1, trailing_entries at least 0")
+        if min(limits) < 1 or self.trailing_entries < 0 or self.trailing_bytes < 0:
+            raise ValueError("every limit is at least 1, those of what is kept before a snapshot at least 0")

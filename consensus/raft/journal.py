@@ -32,7 +32,7 @@ class Journal:
     """The state of a replica that outlives its process, and the messages that wait for it to be durable."""
 
     def __init__(self, recovered: Recovered) -> None:
-        snapshot, entries = recovered.snapshot, recovered.entries
+        snapshot = recovered.snapshot
         self.snapshot = snapshot
         self.term = recovered.hard_state.term
         self.vote = recovered.hard_state.vote
@@ -49,7 +49,7 @@ class Journal:
         self._written_index = self.log.last_index
         self._written_state = recovered.hard_state
         # The log on disk is not the continuation of the snapshot: have it dropped before anything is appended to it.
-        self._unwritten_snapshot = snapshot if len(entries) and not kept else None
+        self._unwritten_snapshot = None if kept else snapshot
         self._write_seq = 0
         self._persisted_seq = 0
         self._writes: deque[_Write] = deque()
@@ -128,7 +128,7 @@ class Journal:
         self.commit_index = index
         return True
 
-    def compact(self, snapshot: Snapshot, trailing_entries: int) -> None:
+    def compact(self, snapshot: Snapshot, trailing_entries: int, trailing_bytes: int) -> None:
         """A durable snapshot of an applied entry exists: let go of entries well before it."""
         meta = snapshot.meta
         if self.snapshot is not None and meta.index <= self.snapshot.meta.index:
@@ -138,7 +138,7 @@ class Journal:
         if self.log.term_at(meta.index) != meta.term:
             raise ValueError(f"entry {meta.index} is not of term {meta.term}")
         self.snapshot = snapshot
-        self.log.compact(max(self.log.base_index, meta.index - trailing_entries))
+        self.log.compact(self.log.trailing(meta.index, trailing_entries, trailing_bytes))
 
     # -- writes ------------------------------------------------------------------------------------------------
 
@@ -214,23 +214,22 @@ class Journal:
 
 
 def _recovered_log(recovered: Recovered) -> tuple[Log, bool]:
-    """The log as found on disk, and whether its entries were of any use beside the snapshot."""
+    """The log as found on disk, and whether it can be continued there: it leads up to the snapshot."""
     snapshot, entries = recovered.snapshot, recovered.entries
     index, term = (snapshot.meta.index, snapshot.meta.term) if snapshot else (0, 0)
-    if entries.first_index > index + 1 or entries.first_index < 1:
+    if not 1 <= entries.first_index <= index + 1:
         raise ValueError(f"the log begins at entry {entries.first_index}, the snapshot ends at {index}")
     if sum(run.count for run in entries.runs) != len(entries):
         raise ValueError(f"{len(entries)} entries, but terms for {sum(run.count for run in entries.runs)}")
     log = Log(index, term)
-    if not len(entries):
-        return log, False
     if entries.first_index == index + 1:
         log.append_batch(entries, index + 1)
         return log, True
-    # The term before the first entry is unknown, so the first entry itself becomes the base.
-    log.reset(entries.first_index, entries.runs[0].term)
-    log.append_batch(entries, entries.first_index + 1)
-    if log.term_at(index) == term:
-        return log, True
-    log.reset(index, term)
+    if len(entries):
+        # The term before the first entry is unknown, so the first entry itself becomes the base.
+        log.reset(entries.first_index, entries.runs[0].term)
+        log.append_batch(entries, entries.first_index + 1)
+        if log.term_at(index) == term:
+            return log, True
+        log.reset(index, term)
     return log, False

@@ -98,6 +98,12 @@ class Log:
         self.base_index = index
         self.base_term = term
 
+    def trailing(self, index: int, max_entries: int, max_bytes: int) -> int:
+        """Where to compact for a snapshot at `index`: at most so many entries, and bytes of them, stay up to it."""
+        first = max(self.base_index, index - max_entries)
+        sizes = map(len, reversed(self._data[first - self.base_index : index - self.base_index]))
+        return index - bisect_right(list(accumulate(sizes)), max_bytes)
+
     def batch(self, first_index: int, last_index: int) -> EntryBatch:
         """Entries `first_index` to `last_index`, all of which must be held."""
         assert self.base_index < first_index and last_index <= self.last_index

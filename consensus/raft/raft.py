@@ -393,7 +393,7 @@ class Raft:
     def compact(self, snapshot: Snapshot) -> None:
         """The shell has made a snapshot of an applied entry, and it is durable: let go of the entries before it.
 
-        `trailing_entries` stay. A snapshot older than the one here is ignored. The log on disk is the shell's to compact.
+        `trailing_entries` stay, as far as they fit into `trailing_bytes`. A snapshot older than the one here is ignored. The log on disk is the shell's to compact.
         Raises `ValueError` when the snapshot does not belong to this log.
         """
         meta = snapshot.meta
@@ -401,4 +401,4 @@ class Raft:
             raise ValueError(f"a snapshot of entry {meta.index}, but only {self._applied_index} is applied")
         if meta.size_bytes != len(snapshot.data) or meta.configuration != self._config.configuration:
             raise ValueError("the snapshot's data or configuration is not as it describes itself")
-        self._journal.compact(snapshot, self._config.trailing_entries)
+        self._journal.compact(snapshot, self._config.trailing_entries, self._config.trailing_bytes)

@@ -11,6 +11,7 @@ from random import Random
 from quorate.consensus.raft import (
     Configuration,
     EntryBatch,
+    HardState,
     Message,
     NodeId,
     Raft,
@@ -120,6 +121,7 @@ class Cluster:
         node = self.nodes[node_id]
         node.disk.crash(kept, torn)
         node.raft = None
+        self.invariants.crashes += 1
         self.note(lambda: f"crash {node_id}, {kept} unsynced writes survive, {torn} of the next")
         self.invariants.synced(node)
 
@@ -244,10 +246,16 @@ class Cluster:
         self.deliver(Letter(sender, to, decode(encode(message))))
         self.pump(to)
 
-    def settle(self, only: Iterable[NodeId] | None = None, synced: Iterable[NodeId] | None = None) -> None:
+    def settle(
+        self,
+        only: Iterable[NodeId] | None = None,
+        synced: Iterable[NodeId] | None = None,
+        kinds: tuple[type[Message], ...] | None = None,
+    ) -> None:
         """Pump, sync and deliver between the given nodes until nothing moves, without any time passing.
 
-        Only the disks of `synced` become durable (all of theirs by default).
+        Only the disks of `synced` become durable (all of theirs by default), and only messages of `kinds` are delivered (all by
+        default); the others stay where they are.
         """
         among = [x for x in (only or self.nodes) if self.nodes[x].raft is not None]
         durable = among if synced is None else list(synced)
@@ -258,15 +266,21 @@ class Cluster:
                     self.sync(node_id)
                     self.pump(node_id)
             mail = [x for x in self.soup if x.sender in among and x.to in among]
+            mail = [x for x in mail if kinds is None or isinstance(x.message, kinds)]
             if not mail and not any(self.nodes[x].disk.pending for x in durable):
                 return
-            self.soup = [x for x in self.soup if not (x.sender in among and x.to in among)]
+            self.soup = [x for x in self.soup if x not in mail]
             for letter in mail:
                 self.deliver(letter)
                 self.pump(letter.to)
         raise AssertionError("the cluster does not settle")
 
-    def elect(self, node_id: NodeId, only: Iterable[NodeId] | None = None) -> None:
+    def elect(
+        self,
+        node_id: NodeId,
+        only: Iterable[NodeId] | None = None,
+        kinds: tuple[type[Message], ...] | None = None,
+    ) -> None:
         """Let the election timeouts of some nodes pass, `node_id`'s first, until it leads."""
         among = list(only or self.nodes)
         for other in among:
@@ -274,10 +288,30 @@ class Cluster:
                 self.nodes[other].now += ELECTION_S
         for _ in range(5):
             self.timeout(node_id)
-            self.settle(among)
+            self.settle(among, kinds=kinds)
             if self[node_id].role is Role.LEADER:
                 return
         raise AssertionError(f"{node_id} is not elected but {self[node_id].role}")
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass everywhere at the same rate, with quick disks and a quick network."""
+        for _ in range(round(seconds / HEARTBEAT_S * 2)):
+            for node in self.nodes.values():
+                if node.raft is not None:
+                    self.advance(node.id, HEARTBEAT_S / 2)
+            self.settle()
+
+    def load(self, node_id: NodeId, terms: Sequence[int], term: int) -> None:
+        """Restart a node with a made-up log of these terms, in this term."""
+        node = self.nodes[node_id]
+        node.raft = None
+        node.disk.hard_state = HardState(term, None)
+        node.disk.entries = [(of, b"%d of %d" % (index, of)) for index, of in enumerate(terms, 1)]
+        before = 0
+        for index, entry in enumerate(node.disk.entries, 1):
+            self.invariants.entries[index, entry[0]] = (before, entry[1])
+            before = entry[0]
+        self.start(node_id)
 
     def heartbeat(self, leader: NodeId, only: Iterable[NodeId] | None = None) -> None:
         """Let a leader's heartbeat time pass, and everything that follows from it."""

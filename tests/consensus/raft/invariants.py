@@ -31,6 +31,7 @@ class Invariants:
         self.leaders: dict[int, NodeId] = {}
         self.entries: dict[tuple[int, int], tuple[int, bytes]] = {}  # (index, term) -> (term before, data)
         self.committed: list[Entry] = []
+        self.installed = self.replaced = self.crashes = 0  # what schedules have reached
         self._votes: dict[tuple[NodeId, int], NodeId] = {}  # durable ones: (voter, term) -> candidate
         self._granted: dict[tuple[NodeId, int], NodeId] = {}  # answered ones
         self._seen: dict[NodeId, tuple[int, int]] = {}  # node -> (term, commit index) when last looked at
@@ -96,7 +97,9 @@ class Invariants:
 
     def readied(self, node: "Node", ready: Ready) -> None:
         """Look at a Ready when its write is on its way and before its messages leave."""
+        self.installed += ready.snapshot is not None
         if ready.entries is not None:
+            self.replaced += ready.entries.first_index <= node.disk.last_index
             self._check_log_matching(node, ready)
         if ready.committed is not None:
             first = ready.committed.first_index

@@ -54,7 +54,7 @@ def test_a_log_of_which_only_the_entry_of_the_snapshot_is_left_goes_on_behind_it
     assert raft.ready(0.0) is None
 
 
-@pytest.mark.parametrize("entries", [batch((1, b"x"), (1, b"y"), first_index=1), batch(*[(1, b"x")] * 9)])
+@pytest.mark.parametrize("entries", [batch((1, b"x"), (1, b"y")), batch(*[(1, b"x")] * 9), batch()])
 def test_a_log_that_does_not_lead_up_to_the_snapshot_is_dropped_on_disk_too(entries: EntryBatch) -> None:
     found = snapshot(4, 2)
     raft = start(2, found, entries)

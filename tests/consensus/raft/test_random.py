@@ -1,0 +1,49 @@
+"""Random schedules through three and five cores: ticks, losses, doubles, reorderings, crashes, snapshots, cuts.
+
+`Invariants` looks at every step; at the end everything heals and must agree. `sweep.py` runs many more of them.
+"""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .harness import Cluster
+from .schedule import ACTIONS, SPAN, Action, ids_of, perform, recover, run
+
+actions = st.lists(
+    st.tuples(st.integers(0, len(ACTIONS) - 1), st.integers(0, SPAN - 1), st.integers(0, SPAN - 1)),
+    min_size=150,
+    max_size=500,
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+def test_no_schedule_breaks_an_invariant(size: int) -> None:
+    for seed in range(60 if size > 2 else 10):
+        run(size, seed, 800)
+
+
+@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+@given(st.sampled_from([3, 5]), st.integers(0, 1 << 16), actions)
+def test_no_list_of_actions_breaks_an_invariant(size: int, seed: int, schedule: list[Action]) -> None:
+    cluster = Cluster(ids_of(size), seed)
+    perform(cluster, schedule)
+    recover(cluster)
+
+
+def test_schedules_reach_what_they_are_for() -> None:
+    """A search that commits, reads or elects next to nothing would find nothing."""
+    clusters = [run(3, seed, 800) for seed in range(100, 130)]
+    invariants = [cluster.invariants for cluster in clusters]
+    assert sum(x.committed_index for x in invariants) > 1000
+    assert sum(len(x.leaders) for x in invariants) > 60
+    assert sum(len(cluster.served) for cluster in clusters) > 100
+    assert sum(len(cluster.failed) for cluster in clusters) > 5
+    assert sum(x.installed for x in invariants) > 5
+    assert sum(x.replaced for x in invariants) > 5
+    assert sum(x.crashes for x in invariants) > 30
+
+
+def test_the_same_seed_is_the_same_schedule() -> None:
+    first, second = (run(3, 7, 500, story=True) for _ in range(2))
+    assert first.story and first.story == second.story
