@@ -16,7 +16,18 @@ from .connection import Connection
 from .endpoint import Endpoint
 from .errors import ConfigError, CookieMismatch, HandshakeFailed, LinkError, NameInUse, VersionMismatch
 from .frames import Lane
-from .handshake import VERSION_MAX, VERSION_MIN, Dialer, Event, Failed, Failure, Identified, Opened, Refusal
+from .handshake import (
+    VERSION_MAX,
+    VERSION_MIN,
+    Dialer,
+    Event,
+    Failed,
+    Failure,
+    Identified,
+    Opened,
+    Refusal,
+    Role,
+)
 from .ident import Ident
 from .slots import Slot, Slots
 from .timers import timeout
@@ -49,13 +60,13 @@ def handshake_error(address: Address, failed: Failed) -> LinkError:
     """What a failed handshake with `address` means to whoever dialled."""
     if failed.failure is Failure.WRONG_COOKIE:
         return CookieMismatch(
-            f"{address} holds another cookie: give both nodes the same one "
+            f"{address} holds another cookie: give both sides the same one "
             "(--cookie-file, QUORATE_COOKIE or ~/.quorate.cookie)"
         )
     if failed.failure is Failure.VERSION and failed.versions is not None:
         low, high = failed.versions
         return VersionMismatch(
-            f"{address} speaks protocol versions {low} to {high}, this node {VERSION_MIN} to {VERSION_MAX}: "
+            f"{address} speaks protocol versions {low} to {high}, this side {VERSION_MIN} to {VERSION_MAX}: "
             "upgrade the older of the two"
         )
     match failed.refusal:
@@ -76,13 +87,13 @@ def handshake_error(address: Address, failed: Failed) -> LinkError:
 class LaneDial:
     """One connection that is being made; its steps as awaitables. Owner of the connection to its end."""
 
-    def __init__(self, endpoint: Endpoint, address: Address, lane: Lane) -> None:
+    def __init__(self, endpoint: Endpoint, address: Address, lane: Lane, role: Role = Role.NODE) -> None:
         loop = asyncio.get_running_loop()
         self._endpoint = endpoint
         self._address = address
         self._identified: asyncio.Future[Ident] = loop.create_future()
         self._opened: asyncio.Future[None] = loop.create_future()
-        self.connection = endpoint.dialled(self, lane)
+        self.connection = endpoint.dialled(self, lane, role)
 
     async def identified(self) -> Ident:
         """Connect, and return who is there. Raises `LinkError`, `OSError`."""

@@ -65,9 +65,9 @@ class Endpoint:
         )
         return self._connection(handshake, owner)
 
-    def dialled(self, owner: ConnectionOwner, lane: Lane) -> Connection:
-        """The protocol of a connection that this node makes. The caller drops its nonce by `forget_dial`."""
-        hello = Hello(Role.NODE, lane, self.runtime.entropy.token(NONCE_BYTES))
+    def dialled(self, owner: ConnectionOwner, lane: Lane, role: Role) -> Connection:
+        """The protocol of a connection that is made here. The caller drops its nonce by `forget_dial`."""
+        hello = Hello(role, lane, self.runtime.entropy.token(NONCE_BYTES))
         self.dial_nonces.add(hello.nonce)
         deadline = self.runtime.clock.monotonic() + self.config.handshake_s
         return self._connection(Dialer(hello=hello, cookie=self.cookie, deadline=deadline), owner)
