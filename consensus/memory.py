@@ -228,7 +228,6 @@ class MemoryStore:
         if self.connected and not self._stopped:
             self._as_of = self.clock.monotonic() - self._age_s()
             self.connected = False
-            self._opening = None
             self._backend.elect()
             self.wake()
 
@@ -371,6 +370,8 @@ class MemoryStore:
             return
         _, info, sent_at = self._opening
         self._opening = None
+        if self._backend.machine.session(info.id) is None:
+            return  # it was closed meanwhile
         if not self._belief.opened(info, sent_at, self.clock.monotonic()):
             self._backend.commit(CloseSession(info.id))
 

@@ -170,7 +170,7 @@ def test_a_node_that_was_paused_knows_on_waking_that_its_session_may_be_gone() -
     async def body(w: Two) -> None:
         assert w.b.session.valid() and w.b.session.id == 2
         w.clock_b.skip(TTL_S)  # no timer has run
-        assert not w.b.session.valid() and w.b.session.id == 0 and w.b.session.valid_for_s() == 0.0
+        assert w.b.session.id == 0 and not w.b.session.valid() and w.b.session.valid_for_s() == 0.0
         assert w.told == []  # never from inside the question
         await turns()
         assert w.told[0] == ("b", 2, False)
@@ -226,6 +226,31 @@ def test_an_open_whose_answer_came_too_late_is_closed_and_another_one_is_made() 
         await turns()
         assert store.session.id > late
         assert [info.id for info in backend.machine.sessions()] == [1, store.session.id]
+
+    run(main())
+
+
+def test_an_open_whose_answer_was_cut_off_is_taken_up_when_the_cut_heals_in_time() -> None:
+    async def main() -> None:
+        backend, clock = MemoryBackend(TIMING, SeededEntropy()), ManualClock()
+        for ends_early in (False, True):
+            other = backend.connect("other", 1, ManualClock())
+            store = backend.connect("cut", 1, clock)
+            living = len(backend.machine.sessions())
+            while len(backend.machine.sessions()) < living + 2:
+                await turns(1)
+            opened = backend.machine.sessions()[-1].id
+            store.disconnect()
+            await clock.pass_time(TTL_S / 2)
+            assert not store.session.valid()
+            if ends_early:
+                backend.commit(CloseSession(opened))
+            store.connect_again()
+            await turns()
+            assert store.session.id > opened if ends_early else store.session.id == opened
+            assert [info.id for info in backend.machine.sessions()][-1] == store.session.id
+            await store.close()
+            await other.close()
 
     run(main())
 
