@@ -9,20 +9,29 @@ from .errors import (
     RegistryError,
     SingletonConflict,
     SingletonError,
+    SingletonOverloaded,
 )
 from .names import Entry, Name
 from .registry import Registry
+from .singleton import Parked, Singleton
+from .singletons import DrainReport, Singletons, SingletonStatus
 
 __all__ = [
     "Claim",
     "ClaimLost",
+    "DrainReport",
     "Entry",
     "Name",
     "NameTaken",
     "NotASingleton",
     "NotLocal",
+    "Parked",
     "Registry",
     "RegistryError",
+    "Singleton",
     "SingletonConflict",
     "SingletonError",
+    "SingletonOverloaded",
+    "SingletonStatus",
+    "Singletons",
 ]

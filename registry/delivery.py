@@ -134,6 +134,11 @@ class Delivery:
         """Something waits for the store's copy of this node to catch up."""
         return bool(self._waiting)
 
+    def senders(self) -> list[Pid]:
+        """The routers that have sent something to the present ownership."""
+        ownership = self._ownerships.get(self._owned)
+        return list(ownership.accepted) if ownership is not None else []
+
     def arrived(self, item: Parcel | Flush) -> list[Effect]:
         """A message or a flush came from a router, or was forwarded by another host."""
         ownership = self._ownerships.get(item.fence)

@@ -10,7 +10,7 @@ QuorateError
         └── SingletonConflict   the name is in use for another class
 """
 
-from quorate.core import Pid, QuorateError
+from quorate.core import CallError, Pid, QuorateError
 
 
 class RegistryError(QuorateError):
@@ -63,3 +63,7 @@ class NotASingleton(SingletonError):
 
 class SingletonConflict(SingletonError):
     """The name is in use for another class: choose another name, or use that class."""
+
+
+class SingletonOverloaded(SingletonError, CallError):
+    """Too many messages of this node wait for the singleton to have an owner. Nothing happened."""

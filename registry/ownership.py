@@ -237,6 +237,16 @@ class Ownership:
         self._move_not_before = float("-inf")
         self._started_at = 0.0
 
+    @property
+    def attempt(self) -> int:
+        """How often this host has tried to hand the singleton over."""
+        return self._attempt
+
+    @property
+    def target(self) -> Pid | None:
+        """The host that it is being handed over to."""
+        return self._target
+
     # What the store and the session say
 
     def session_opened(self, session: int, now: float) -> list[Effect]:

@@ -65,6 +65,7 @@ class Failure(Enum):
 
     UNKNOWN = "unknown"  # the path to the owner was lost: it may or may not have been handled
     OVERLOADED = "overloaded"  # too many wait already: it was not handled
+    CLOSED = "closed"  # the node stops: it was not handled
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,10 @@ class Route:
             return [Fail(Posted(0, body, call), Failure.OVERLOADED)]
         self._held.append((body, call))
         return []
+
+    def sent(self, sequence: int) -> Posted | None:
+        """A call that is in flight."""
+        return self._in_flight.get(sequence)
 
     def answered(self, sequence: int) -> Posted | None:
         """The answer to a call came: the call, or None when it was given up before."""
@@ -237,6 +242,14 @@ class Route:
             return []
         assert self._label is not None
         return [SendFlush(self._label, self._token)]
+
+    def close(self) -> list[Effect]:
+        """The node stops: everything that waits or is in flight fails."""
+        waiting = [*self._bounced.values(), *(Posted(0, body, call) for body, call in self._held)]
+        self._bounced.clear()
+        self._held.clear()
+        self._phase = Phase.IDLE
+        return [*self._give_up(), *(Fail(message, Failure.CLOSED) for message in waiting)]
 
     # Inside
 

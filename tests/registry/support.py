@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 from quorate.consensus import MemoryBackend, MemoryStore, Timing
-from quorate.core import Exports, Node, Runtime
-from quorate.core.frames import Channel
-from quorate.core.link import Peer
+from quorate.core import Address, Channel, Disk, Exports, Node, Peer, Runtime
+from quorate.registry import Parked, Singleton, Singletons
+from quorate.registry.host import HostConfig
+from quorate.registry.keys import encode_name
+from quorate.registry.records import decode_own
 from tests.support import ManualClock, SeededEntropy, turns
 
 TIMING = Timing.lan()
@@ -27,7 +29,7 @@ class Wire:
     def peer(self, node: Node) -> Peer:
         self._incarnations += 1
         host, _, port = node.name.partition("@")[2].partition(":")
-        return Peer(node.name, node.creation, self._incarnations, frozenset(), _address(host, int(port)))
+        return Peer(node.name, node.creation, self._incarnations, frozenset(), Address(host, int(port)))
 
     def join(self, a: str, b: str) -> None:
         if a in self.ends and b in self.ends and b not in self.ends[a].peers:
@@ -54,12 +56,6 @@ class Wire:
             for b in list(self.ends):
                 if a < b:
                     self.join(a, b)
-
-
-def _address(host: str, port: int) -> Any:
-    from quorate.core.address import Address
-
-    return Address(host, port)
 
 
 class WireEnd:
@@ -123,6 +119,7 @@ class Cluster:
         self.nodes: dict[str, Node] = {}
         self.stores: dict[str, MemoryStore] = {}
         self.creations: dict[str, int] = {}
+        self.dead: list[Node] = []
 
     @staticmethod
     def full(letter: str) -> str:
@@ -163,7 +160,118 @@ class Cluster:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for node in self.nodes.values():
+        for node in [*self.nodes.values(), *self.dead]:
             await node.close()
         for store in self.stores.values():
             await store.close()
+
+
+class Singles(Cluster):
+    """A cluster with singletons on each node. `here` and `there` of the tests are letters."""
+
+    def __init__(
+        self, names: str = "abc", *, disks: Mapping[str, Disk] | None = None, config: HostConfig | None = None
+    ) -> None:
+        super().__init__(names)
+        self.singletons: dict[str, Singletons] = {}
+        self.disks = disks or {}
+        self.config = config
+
+    async def open(self, letter: str) -> Node:
+        node = await super().open(letter)
+        self.singletons[letter] = Singletons(
+            node, self.stores[letter], disk=self.disks.get(letter), config=self.config
+        )
+        node.exports.export(Ledger)
+        await self.singletons[letter].start()
+        return node
+
+    def kill(self, letter: str) -> None:
+        super().kill(letter)
+        self.singletons.pop(letter)
+        self.dead.append(self.nodes.pop(letter))
+
+    async def __aexit__(self, *exc: object) -> None:
+        for singletons in self.singletons.values():
+            closing = asyncio.ensure_future(singletons.stop())
+            while not closing.done():
+                await self.clock.pass_time(1.0)
+            await closing
+        await super().__aexit__(*exc)
+
+    def __getitem__(self, letter: str) -> Singletons:
+        return self.singletons[letter]
+
+    def owner(self, key: object) -> str:
+        """The letter of the node that owns it, in truth."""
+        item = self.backend.machine.get(b"so/" + encode_name(key))
+        assert item is not None, f"nobody owns {key!r}"
+        return decode_own(next(iter(self.nodes.values())).kernel.codec, item).node[0]
+
+    def fence(self, key: object) -> int:
+        item = self.backend.machine.get(b"so/" + encode_name(key))
+        return item.mod_revision if item is not None else 0
+
+    async def until(self, condition: Callable[[], bool], limit_s: float = 30.0, step_s: float = 0.1) -> None:
+        """Let time pass until something holds."""
+        passed = 0.0
+        await turns(60)
+        while not condition():
+            assert passed < limit_s, "it did not come to hold"
+            await self.clock.pass_time(step_s)
+            passed += step_s
+
+    async def runs_on(self, key: object, letter: str) -> None:
+        def runs() -> bool:
+            states = {state.name: state for state in self[letter].status()}
+            return key in states and states[key].phase == "running" and self.owner_or_none(key) == letter
+
+        await self.until(runs)
+        await turns(40)
+
+    def owner_or_none(self, key: object) -> str | None:
+        return self.owner(key) if self.fence(key) else None
+
+
+class Ledger(Singleton[int]):
+    """Counts; what it did is recorded in `LOG` as (name, fence, what)."""
+
+    log: ClassVar[list[tuple[object, int, object]]] = []
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def take_over(self, state: int | None) -> None:
+        self.n = state or 0
+        self.log.append((self.name, self.fence, ("take_over", state)))
+
+    def hand_over(self) -> int:
+        self.log.append((self.name, self.fence, ("hand_over", self.n)))
+        return self.n
+
+    def add(self, by: int, tag: object = None) -> int:
+        self.n += by
+        self.log.append((self.name, self.fence, ("add", by, tag)))
+        return self.n
+
+    async def save(self) -> int:
+        await self.checkpoint(self.n)
+        return self.n
+
+    def crash(self) -> None:
+        raise ValueError("as asked")
+
+    def where(self) -> tuple[str, int]:
+        return self.pid.node[0], self.fence
+
+    async def wait(self, event: asyncio.Event) -> str:
+        await event.wait()
+        self.log.append((self.name, self.fence, "resumed"))
+        return "done"
+
+    def handle_info(self, message: Any) -> None:
+        self.log.append((self.name, self.fence, message))
+
+    def reconcile(self, parked: Parked[int]) -> None:
+        self.n += parked.state
+        self.log.append((self.name, self.fence, ("reconcile", parked.state, parked.fence, parked.node[0])))
