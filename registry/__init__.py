@@ -11,6 +11,8 @@ from .errors import (
     SingletonError,
     SingletonOverloaded,
 )
+from .host import HostConfig
+from .keys import encode_name
 from .names import Entry, Name
 from .registry import Registry
 from .singleton import Parked, Singleton
@@ -21,6 +23,7 @@ __all__ = [
     "ClaimLost",
     "DrainReport",
     "Entry",
+    "HostConfig",
     "Name",
     "NameTaken",
     "NotASingleton",
@@ -34,4 +37,5 @@ __all__ = [
     "SingletonOverloaded",
     "SingletonStatus",
     "Singletons",
+    "encode_name",
 ]
