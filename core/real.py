@@ -11,9 +11,11 @@ import errno
 import os
 import random
 import secrets
+import shutil
 import socket
 import ssl
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -354,15 +356,16 @@ def create_private_file(path: str | Path, data: bytes) -> None:
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    _create_file(temporary, data)
     try:
-        os.link(temporary, target)  # unlike a rename, refuses to replace
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links: exclusive, though not whole at once
-        _create_file(target, data)
+        _create_file(temporary, data)
+        try:
+            os.link(temporary, target)  # unlike a rename, refuses to replace
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links: exclusive, though not whole at once
+            _create_file(target, data)
     finally:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def _create_file(path: Path, data: bytes) -> None:
@@ -372,5 +375,18 @@ def _create_file(path: Path, data: bytes) -> None:
         while rest:
             rest = rest[os.write(fd, rest) :]
         _sync_fd(fd, True)
+    except BaseException:
+        path.unlink()
+        raise
     finally:
         os.close(fd)
+
+
+def make_temporary_dir(prefix: str) -> Path:
+    """A new directory for this user alone, where the system keeps temporary ones. Raises `OSError`."""
+    return Path(tempfile.mkdtemp(prefix=prefix))
+
+
+def remove_tree(path: str | Path) -> None:
+    """Remove a directory and all that is in it; what cannot be removed stays."""
+    shutil.rmtree(path, ignore_errors=True)

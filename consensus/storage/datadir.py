@@ -101,10 +101,9 @@ async def open_data_dir(
         raise refused(disk, error) from error
     try:
         identity = await _next_identity(disk, node_name, cluster, token)
-        await _write(disk, identity)
         disk.make_dir(segments.DIRECTORY)
         disk.make_dir(snapshots.DIRECTORY)
-        await disk.sync_dir()
+        await _write(disk, identity)
     except OSError as error:
         lock.release()
         raise refused(disk, error) from error
@@ -180,6 +179,7 @@ def decode_identity(data: bytes, where: str) -> Identity:
 
 
 async def _write(disk: Disk, identity: Identity) -> None:
+    """Replace the record. Durable when it returns, and so are all names in the root. Raises `OSError`."""
     file = disk.open(_TEMPORARY, create=True)
     try:
         if file.size():

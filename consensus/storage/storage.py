@@ -106,14 +106,15 @@ class RaftStorage:
         """Return when the snapshot is durable and the log connects to it, for own and for received ones.
 
         For a received one that is ahead of the log, write no entries behind it before this returns. An older one than
-        the newest saved is ignored. Raises `DiskFailed`, `StoreStopped`.
+        the newest saved is ignored. What was written before the call is durable too when this returns, so that term
+        and log never stand behind a snapshot of this replica's own. Raises `DiskFailed`, `StoreStopped`.
         """
+        before = self._wal.entry_bytes
+        await self._wal.sync()
         async with self._saving:
             meta = snapshot.meta
             if meta.index <= self.snapshot_index:
                 return
-            before = self._wal.entry_bytes
-            await self._wal.sync()  # so that term and log never stand behind a snapshot of this replica's own
             try:
                 await self._snapshots.save(snapshot)
             except OSError as error:
@@ -131,6 +132,10 @@ class RaftStorage:
         if index > self.snapshot_index:
             raise ValueError(f"no snapshot stands for the entries up to {index}")
         self._wal.compact(index)
+
+    def abandon(self) -> None:
+        """Stop as a killed process does: nothing more is written, not even the evidence that something was synced."""
+        self._wal.abandon()
 
     async def close(self) -> None:
         """Sync what is pending and close the files. The data directory stays open; a failing disk is only logged."""

@@ -162,6 +162,18 @@ class Wal:
             if self._file is not None:
                 self._file.close()
 
+    def abandon(self) -> None:
+        """Close at once: nothing more is written. A sync that is under way may end, nobody hears of it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._failure = self._failure or "the log was abandoned"
+        if self._syncer is not None:
+            self._syncer.cancel()
+        self._wake(None)
+        if self._file is not None:
+            self._file.close()
+
     def fail(self, error: BaseException) -> DiskFailed:
         """End the Wal because of `error`. Returns what to raise."""
         if self._failure is None:
