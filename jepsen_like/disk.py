@@ -86,8 +86,8 @@ def _survivors(changes: list[_Append | _Cut], rng: Entropy, out_of_order: bool) 
         return [_scarred(change, rng) for change in changes if rng.random() < 0.75]
     count = _draw(rng, len(changes) + 1)
     survivors = changes[:count]
-    if count < len(changes):
-        survivors.append(_torn(changes[count], rng))
+    if count < len(changes) and isinstance(next_change := changes[count], _Append):
+        survivors.append(_torn(next_change, rng))
     return survivors
 
 
@@ -99,9 +99,7 @@ def _scarred(change: _Append | _Cut, rng: Entropy) -> _Append | _Cut:
     return _torn(change, rng) if fate < 0.8 else _Append(change.offset, bytes(len(change.data)))
 
 
-def _torn(change: _Append | _Cut, rng: Entropy) -> _Append | _Cut:
-    if isinstance(change, _Cut):
-        return change
+def _torn(change: _Append, rng: Entropy) -> _Append:
     return _Append(change.offset, change.data[: _draw(rng, len(change.data) + 1)])
 
 
