@@ -29,6 +29,7 @@ from .handshake import (
     Role,
 )
 from .ident import Ident
+from .link import Peer
 from .slots import Slot, Slots
 from .timers import timeout
 
@@ -144,6 +145,8 @@ class LaneDial:
             case Failed():
                 if event.refusal is Refusal.DUPLICATE:
                     self._fail(Abandoned(event.detail))
+                elif self._endpoint.came_back(connection):
+                    self._fail(Abandoned(f"{self._address} leads back to this node"))
                 else:
                     self._fail(handshake_error(self._address, event))
                 connection.close(event.detail)
@@ -224,6 +227,13 @@ class Dialing:
             if target.task is not None:
                 target.task.cancel()
 
+    def linked(self, peer: Peer) -> None:
+        """A link was made, whoever dialled: from now on it is made again whenever it is lost."""
+        self.add(peer.address, peer.name)
+        for target in self._targets.values():
+            if target.name == peer.name:
+                target.problem = None
+
     def slot_freed(self, slot: Slot) -> None:
         """An attempt or a link with this peer is over: its targets may dial again."""
         settled = (
@@ -273,10 +283,17 @@ class Dialing:
 
     async def _rest(self, target: Target, backoff: Backoff) -> None:
         """Wait for the backoff, or for a nudge."""
-        until = self._clock.monotonic() + backoff.next_s(self._endpoint.runtime.entropy.random())
-        timer = self._clock.call_later(until - self._clock.monotonic(), target.changed.set)
+        rested = False
+
+        def wake() -> None:
+            nonlocal rested
+            rested = True
+            target.changed.set()
+
+        delay_s = backoff.next_s(self._endpoint.runtime.entropy.random())
+        timer = self._clock.call_later(delay_s, wake)
         try:
-            while not target.nudged and self._clock.monotonic() < until:
+            while not target.nudged and not rested:
                 target.changed.clear()
                 await target.changed.wait()
         finally:

@@ -27,7 +27,7 @@ class Endpoint:
     counters: LinkCounters = field(default_factory=LinkCounters)
     run: bytes = b""
     connections: set[Connection] = field(default_factory=set)
-    dial_nonces: set[bytes] = field(default_factory=set)
+    _nonces: dict[bytes, bool] = field(default_factory=dict)  # of dials in progress: has it come back to us?
     _dials: int = 0
     _none_left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -61,20 +61,31 @@ class Endpoint:
             ident=self.ident(),
             cookie=self.cookie,
             deadline=self.runtime.clock.monotonic() + self.config.handshake_s,
-            reflected=self.dial_nonces.__contains__,
+            reflected=self._reflected,
         )
         return self._connection(handshake, owner)
 
     def dialled(self, owner: ConnectionOwner, lane: Lane, role: Role) -> Connection:
         """The protocol of a connection that is made here. The caller drops its nonce by `forget_dial`."""
         hello = Hello(role, lane, self.runtime.entropy.token(NONCE_BYTES))
-        self.dial_nonces.add(hello.nonce)
+        self._nonces[hello.nonce] = False
         deadline = self.runtime.clock.monotonic() + self.config.handshake_s
         return self._connection(Dialer(hello=hello, cookie=self.cookie, deadline=deadline), owner)
 
     def forget_dial(self, connection: Connection) -> None:
         assert isinstance(connection.handshake, Dialer)
-        self.dial_nonces.discard(connection.handshake.hello.nonce)
+        self._nonces.pop(connection.handshake.hello.nonce, None)
+
+    def came_back(self, connection: Connection) -> bool:
+        """The hello of this dial arrived at this node itself: the address is our own, or somebody leads it back."""
+        assert isinstance(connection.handshake, Dialer)
+        return self._nonces.get(connection.handshake.hello.nonce, False)
+
+    def _reflected(self, nonce: bytes) -> bool:
+        if nonce not in self._nonces:
+            return False
+        self._nonces[nonce] = True
+        return True
 
     def _connection(self, handshake: Acceptor | Dialer, owner: ConnectionOwner) -> Connection:
         return Connection(handshake, owner, self.runtime.clock, self.counters, close_s=self.config.close_s)

@@ -21,6 +21,11 @@ class Lane(IntEnum):
     CONTROL = 1  # heartbeats, Raft, store and service messages: small, and never behind data
     SIGNALS = 2  # what processes send one another
 
+    @property
+    def label(self) -> str:
+        """The lane in a message to people."""
+        return "signal" if self is Lane.SIGNALS else "control"
+
 
 class Channel(IntEnum):
     """Whose message a frame carries. `SIGNALS` goes by the signal lane, all others by the control lane."""

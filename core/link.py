@@ -174,8 +174,8 @@ class Link:
     def lane_over(self, connection: Connection, reason: str) -> None:
         if self._goodbye and connection is self._control:
             return  # the peer closes the link; what it sent before is still on its way on the signal lane
-        lane = "signal" if connection is self._signals else "control"
-        self._break(self._goodbye_reason() if self._goodbye else f"{lane} lane: {reason}")
+        lane = Lane.SIGNALS if connection is self._signals else Lane.CONTROL
+        self._break(self._goodbye_reason() if self._goodbye else f"{lane.label} lane: {reason}")
 
     def _goodbye_reason(self) -> str:
         return f"the peer closed the link: {self._goodbye}"
@@ -189,16 +189,14 @@ class Link:
             verdict = heart.tick(now, connection.heard)
             connection.heard = False
             if verdict is Verdict.DEAD:
-                self._break(
-                    f"nothing was heard for {heart.silent_s(now):.1f} s on the {lane.name.lower()} lane"
-                )
+                self._break(f"nothing was heard for {heart.silent_s(now):.1f} s on the {lane.label} lane")
                 return
             if not connection.paused:  # else more than a heartbeat is on its way
                 connection.send(Internal.HEARTBEAT, b"")
                 self._stalled_since[lane] = now
             elif self._stalled(lane, connection, now):
                 self._break(
-                    f"the peer read nothing from the {lane.name.lower()} lane for {self._config.stall_s:g} s"
+                    f"the peer read nothing from the {lane.label} lane for {self._config.stall_s:g} s"
                 )
                 return
         self._timer = self._clock.call_later(self._config.heartbeat_s, self._tick)

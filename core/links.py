@@ -188,6 +188,10 @@ class Links:
         """Names of all nodes that were linked here since the start, up or not."""
         return frozenset(self._met)
 
+    def open_connections(self) -> int:
+        """TCP connections that exist now: two for each link, and those in their handshake or of clients."""
+        return len(self._endpoint.connections)
+
     def problems(self) -> Mapping[str, LinkError]:
         """By address: why the last dial failed, for those that are dialled in vain now."""
         return {str(address): problem for address, problem in self._dialing.problems()}
@@ -268,7 +272,7 @@ class Links:
         )
         self._slots.raise_up(slot, link)
         endpoint.counters.links_made += 1
-        self._dialing.add(peer.address, peer.name)
+        self._dialing.linked(peer)
         log.info("%s: link to %s is up (creation %d)", self.name, peer.name, peer.creation)
         self._tell("link_up", self._listener.link_up, peer)
         self._introduce(link)

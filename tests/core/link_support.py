@@ -11,11 +11,14 @@ import pytest
 import uvloop
 
 from quorate.core import Clock, Network, Runtime
-from quorate.core.frames import Channel
+from quorate.core.frames import Channel, FrameParser, Lane
+from quorate.core.handshake import Dialer, Failed, Hello, Identified, Role, State
+from quorate.core.ident import Ident
 from quorate.core.link import Peer
 from quorate.core.link_config import LinkConfig
 from quorate.core.links import Links
 from quorate.core.real import RealClock, RealEntropy, RealNetwork
+from tests.support import ManualClock
 
 T = TypeVar("T")
 COOKIE = b"the cookie of the tests"
@@ -97,8 +100,8 @@ class Recorder:
     def downs(self, name: str) -> list[tuple[Any, ...]]:
         return [event for event in self.events if event[0] == "down" and event[1] == name]
 
-    def poke(self) -> None:
-        self._changed.set()
+    async def until_received(self, peer: str, channel: Channel, count: int) -> None:
+        await self.until(lambda: len(self.received_by.get((peer, channel), ())) >= count)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when the condition holds; it is looked at whenever something was told, and now and then."""
@@ -168,7 +171,17 @@ async def running(*knots: Knot) -> AsyncIterator[None]:
         yield
     finally:
         for knot in started:
-            await knot.links.stop()
+            await stopped(knot)
+
+
+async def stopped(knot: Knot) -> None:
+    """Stop it; the time that a farewell to a deaf peer takes passes on a manual clock too."""
+    stop = asyncio.get_running_loop().create_task(knot.links.stop())
+    while not stop.done():
+        if isinstance(knot.clock, ManualClock):
+            knot.clock.advance(0.1)
+        await asyncio.wait([stop], timeout=0.01)
+    stop.result()
 
 
 def told_in_order(recorder: Recorder) -> None:
@@ -207,6 +220,7 @@ class RawPeer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.over.set()
+        self.arrived.set()
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)
@@ -260,5 +274,74 @@ async def raw_server(name: str) -> AsyncIterator[list[RawPeer]]:
 async def until(condition: Callable[[], bool]) -> None:
     """Turn the loop until the condition holds; the kernel needs a moment to carry bytes over loopback."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.001)  # noqa: ASYNC110 -- what is waited for is the kernel's doing
+        while not condition():  # noqa: ASYNC110 -- what is waited for is the kernel's doing
+            await asyncio.sleep(0.001)
+
+
+class Refused(Exception):
+    """A node turned a connection away that was made by hand."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.detail)
+        self.failed = failed
+
+
+async def raw_lane(
+    to: str,
+    ident: Ident,
+    lane: Lane = Lane.CONTROL,
+    *,
+    cookie: bytes = COOKIE,
+    role: Role = Role.NODE,
+) -> RawPeer:
+    """Dial one lane by hand and go through the handshake. Raises `Refused`."""
+    peer = await raw_dial(to)
+    machine = Dialer(hello=Hello(role, lane, RealEntropy().token(32)), cookie=cookie, deadline=0.0)
+    async with asyncio.timeout(PATIENCE_S):
+        while machine.state is not State.OPEN:
+            peer.write(machine.bytes_to_send())
+            peer.arrived.clear()
+            while not peer.data and not peer.over.is_set():
+                await peer.arrived.wait()
+            data = bytes(peer.data)
+            peer.data.clear()
+            for event in machine.receive(data) if data else machine.eof():
+                if isinstance(event, Identified):
+                    machine.identify(ident)
+                elif isinstance(event, Failed):
+                    await peer.close()
+                    raise Refused(event)
+                else:
+                    peer.data += event.rest
+    return peer
+
+
+class RawLink:
+    """Both lanes of a link, spoken by hand: a peer that does only what the test makes it do."""
+
+    def __init__(self, control: RawPeer, signals: RawPeer) -> None:
+        self.control, self.signals = control, signals
+
+    def frames(self, lane: RawPeer) -> list[tuple[int, bytes]]:
+        """What has come on this lane so far."""
+        return FrameParser(2**30).feed(bytes(lane.data))
+
+    async def close(self) -> None:
+        await self.control.close()
+        await self.signals.close()
+
+
+def raw_ident(name: str, creation: int = 1, **more: Any) -> Ident:
+    fields = {"run": RealEntropy().token(16), "token": RealEntropy().token(16), "attempt": 1}
+    limits = {"control_limit_bytes": 2**20, "signal_limit_bytes": 2**30}
+    return Ident(name, creation, **{**fields, **limits, **more})
+
+
+async def raw_link(to: str, ident: Ident) -> RawLink:
+    """Make a link by hand. Raises `Refused`."""
+    control = await raw_lane(to, ident, Lane.CONTROL)
+    try:
+        return RawLink(control, await raw_lane(to, ident, Lane.SIGNALS))
+    except Refused:
+        await control.close()
+        raise
