@@ -4,8 +4,10 @@ Everything that other folders use of `core/` is named here; `quorate.core` impor
 """
 
 from .address import Address, NodeName, parse_seed
+from .client import AdminClient
 from .codec import Codec, canonical, pack, unpack
 from .control import ProcessControl, is_call
+from .cookie import read_cookie, resolve_cookie
 from .discovery import Discovery, Static
 from .errors import (
     Busy,
@@ -49,6 +51,7 @@ from .timers import sleep, timeout
 
 __all__ = [
     "Address",
+    "AdminClient",
     "Alias",
     "Busy",
     "CallCycle",
@@ -117,7 +120,9 @@ __all__ = [
     "pack",
     "parse_seed",
     "plain_error",
+    "read_cookie",
     "real_runtime",
+    "resolve_cookie",
     "show",
     "sleep",
     "timeout",

@@ -43,6 +43,14 @@ def encode_error(codec: Codec, error: CallError) -> tuple[int, bytes]:
     return RAISED, codec.encode(list(plain_error(error)))
 
 
+def decode_reason(codec: Codec, body: bytes) -> object:
+    """An exit reason from another node; one that cannot be read here is told by a `RemoteError`."""
+    try:
+        return codec.decode(body)
+    except DecodeError as error:
+        return RemoteError("DecodeError", f"the reason cannot be read here: {error}")
+
+
 def decode_answer(codec: Codec, kind: int, body: bytes) -> tuple[Any, QuorateError | None]:
     """The value, or the error to raise. Raises `DecodeError` for a kind that is none."""
     try:
@@ -57,7 +65,7 @@ def decode_answer(codec: Codec, kind: int, body: bytes) -> tuple[Any, QuorateErr
         case 4, [str(text), [*path]] if all(isinstance(part, Pid) for part in path):  # CYCLE
             return None, CallCycle(text, tuple(path))
         case 5, [str(text), bytes(reason)]:  # EXITED
-            return None, CalleeExited(text, codec.decode(reason))
+            return None, CalleeExited(text, decode_reason(codec, reason))
         case ((2 | 3 | 6), str(text)):
             return None, _TEXTS[kind](text)
     raise DecodeError(f"an answer of kind {kind} has another shape")

@@ -50,6 +50,7 @@ class Code(IntEnum):
     NODE_LOST = 17
 
 
+_AS_FLOAT, _AS_DATETIME = 1, 3  # how msgpack gives its own timestamps, which nothing here makes
 _SETS: dict[type, Code] = {set: Code.SET, frozenset: Code.FROZENSET}
 
 
@@ -91,7 +92,9 @@ def unpack(data: bytes | bytearray | memoryview, *, use_list: bool = True) -> An
     Raises `DecodeError` for anything else, including bytes that follow the value.
     """
     try:
-        return msgpack.unpackb(data, use_list=use_list, strict_map_key=False, ext_hook=_no_extensions)
+        return msgpack.unpackb(
+            data, use_list=use_list, strict_map_key=False, ext_hook=_no_extensions, timestamp=_AS_FLOAT
+        )
     except QuorateError:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
@@ -280,7 +283,9 @@ class Codec:
 
     def _unpack(self, data: bytes) -> Any:
         try:
-            return msgpack.unpackb(data, ext_hook=self._unextend, strict_map_key=False)
+            return msgpack.unpackb(
+                data, ext_hook=self._unextend, strict_map_key=False, timestamp=_AS_DATETIME
+            )
         except QuorateError:
             raise
         except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:

@@ -65,9 +65,9 @@ class ProcessControl:
         """Ask `gate()` before each message and before each resumption of an `async def` handler.
 
         While it is False no message begins: they stay in the mailbox, in order. A handler in progress gets
-        `CancelledError` at its next resumption, and at each one after that, so that nothing but its `except` and
-        `finally` lines up to their next await can still run; its caller gets `CalleeExited` (outcome unknown) and the
-        process lives. Errands and `terminate` are not gated. A gate must be quick and not raise (counts as closed).
+        `CancelledError` at its next resumption, and at each one after that: nothing but its `except` and `finally`
+        lines can still run, and if it catches the error and goes on, the lines up to its next await. Its caller gets
+        `CalleeExited` (outcome unknown) and the process lives. Errands and `terminate` are not gated. A gate must be quick and not raise (counts as closed).
         When it has opened again by itself, call `set_gate` or `release` to wake the process.
         """
         self._gate = gate

@@ -1,10 +1,10 @@
-"""Which message a selective receive takes: a type, a tuple pattern, a predicate, or anything. Pure."""
+"""Which message a selective receive takes: a type, a tuple pattern, a predicate, a value, or anything. Pure."""
 
 from collections.abc import Callable
 from types import UnionType
 from typing import Any
 
-Match = type | UnionType | tuple[object, ...] | Callable[[Any], object] | None
+Match = type | UnionType | tuple[object, ...] | Callable[[Any], object] | str | int | bytes | None
 
 
 def matches(pattern: Any, message: object) -> bool:
@@ -12,7 +12,8 @@ def matches(pattern: Any, message: object) -> bool:
 
     None takes anything; a type (or `A | B`) takes its instances; a tuple takes tuples of its length whose parts
     match, where `...` stands for anything, a type or a tuple for itself as here, and any other value for what is
-    equal to it; a predicate takes what it is true of. What a predicate raises comes out of `receive`.
+    equal to it; a predicate takes what it is true of (what it raises comes out of `receive`); any other value takes
+    what is equal to it.
 
     >>> matches(("price", str, ...), ("price", "XAU", 2400.5))
     True
@@ -23,14 +24,7 @@ def matches(pattern: Any, message: object) -> bool:
         return isinstance(message, pattern)
     if isinstance(pattern, tuple):
         return _tuple_matches(pattern, message)
-    return bool(pattern(message))
-
-
-def check_pattern(pattern: Any) -> None:
-    """Raise `TypeError` for what `matches` would not understand."""
-    if pattern is None or isinstance(pattern, type | UnionType | tuple) or callable(pattern):
-        return
-    raise TypeError(f"receive takes a type, a tuple, a predicate or None, not {type(pattern).__name__}")
+    return bool(pattern(message) if callable(pattern) else pattern == message)
 
 
 def _tuple_matches(pattern: tuple[object, ...], message: object) -> bool:

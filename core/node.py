@@ -301,6 +301,10 @@ class Node:
         """All processes of this node, oldest first."""
         return [cell.pid for cell in self.kernel.cells.values()]
 
+    def pending_calls(self) -> int:
+        """How many calls from here wait for an answer of another node."""
+        return self._remote.pending_calls()
+
     def process_info(self, pid: Pid) -> ProcessInfo | None:
         """What a process of this node does; None when there is none such."""
         return self.kernel.info(pid)

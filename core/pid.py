@@ -12,6 +12,7 @@ KILL = "kill"  # as the reason of an explicit exit signal: cannot be trapped
 KILLED = "killed"  # the reason of a process that died by such a signal
 NOPROC = "noproc"  # there is no such process
 NOCONNECTION = "noconnection"  # the node cannot be reached; its processes may live on
+CANCELLED = "cancelled"  # the task of the process was cancelled, or what it awaited, by asyncio's own means
 SHUTDOWN = "shutdown"  # asked to stop, by a supervisor or by its node
 
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from .calls import HANDLING, Handling, Request
 from .cell import ALIVE, EXITING, Cell
 from .errors import NotCallable
-from .match import Match, check_pattern, matches
-from .pid import NORMAL, Alias, Exit, MonitorRef, Pid, RemoteName
+from .match import Match, matches
+from .pid import CANCELLED, NORMAL, Alias, Exit, MonitorRef, Pid, RemoteName
 from .plain import show
 from .runtime import Timer
 from .scheduler import Steps, log
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 M = TypeVar("M")
-
-CANCELLED = "cancelled"  # the reason of a body whose task somebody cancelled by asyncio's means
 
 
 class Process:
@@ -79,9 +77,7 @@ class Process:
         """
         cell = self._cell
         if not isinstance(cell, BodyCell):
-            raise TypeError(
-                f"{cell.describe()} has no receive: its messages come to its methods and hooks"
-            )
+            raise TypeError(f"{cell.describe()} has no receive: its messages come to its methods and hooks")
         return await cell.receive(match, timeout_s)
 
     def link(self, pid: Pid) -> None:
@@ -203,7 +199,6 @@ class BodyCell(Cell):
 
     async def receive(self, match: Any, timeout_s: float | None) -> Any:
         """See `Process.receive`."""
-        check_pattern(match)
         if self._waiter is not None:
             raise RuntimeError(f"{self.describe()} is in receive already: only one receive at a time")
         await self._be_fair()

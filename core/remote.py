@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
-from .answers import decode_answer, encode_error, encode_value
+from .answers import decode_answer, decode_reason, encode_error, encode_value
 from .backlog import Backlog
 from .calls import PendingCall, Request, no_process
 from .cell import Cell
@@ -367,7 +367,11 @@ class RemoteSide:
         pending = self._take(signal.alias) if signal.creation == self.kernel.creation else None
         if pending is None:
             return  # too late: nobody waits any more
-        value, error = decode_answer(self.kernel.codec, signal.kind, signal.body)
+        try:
+            value, error = decode_answer(self.kernel.codec, signal.kind, signal.body)
+        except DecodeError as bad:
+            pending.refuse(bad)
+            raise
         if error is None:
             pending.give(value)
         else:
@@ -389,16 +393,10 @@ class RemoteSide:
             return
         if signal.linked:
             peer.links.discard((signal.to, signal.source))
-        reason = self._read_reason(signal.reason)
+        reason = decode_reason(self.kernel.codec, signal.reason)
         self.kernel.signal(
             self.kernel.emit_exit, peer.pid(signal.source), cell.pid, reason, bool(signal.linked)
         )
-
-    def _read_reason(self, body: bytes) -> object:
-        try:
-            return self.kernel.codec.decode(body)
-        except DecodeError as error:
-            return RemoteError("DecodeError", f"the reason cannot be read here: {error}")
 
     def _on_link(self, peer: PeerState, signal: Link) -> None:
         pair = (signal.to, signal.source)
@@ -447,7 +445,7 @@ class RemoteSide:
         known = peer.watched.pop(signal.id, None)
         if known is not None:
             ref, target, hear = known
-            self.kernel.signal(hear, Down(ref, target, self._read_reason(signal.reason)))
+            self.kernel.signal(hear, Down(ref, target, decode_reason(self.kernel.codec, signal.reason)))
 
     def _their_ref(self, peer: PeerState, number: int) -> MonitorRef:
         return MonitorRef(peer.name, peer.creation, number)

@@ -20,7 +20,7 @@ from .control import Errand
 from .errors import CalleeExited, CallError, NotCallable, RemoteError
 from .exits import is_word
 from .gen_server import GenServer
-from .pid import KILLED, Down, Exit, ExitSignal, Pid
+from .pid import CANCELLED, KILLED, Down, Exit, ExitSignal, Pid
 from .plain import plain_error, show
 from .scheduler import Steps, log
 
@@ -175,6 +175,9 @@ class ServerCell(Cell):
         elif isinstance(error, Exit):
             self._tell(item, CalleeExited(f"{self.pid} ended itself: {show(error.reason)}", error.reason))
             self.ended(error.reason)
+        elif isinstance(error, asyncio.CancelledError):
+            self._tell(item, CalleeExited(f"{self.pid} was cancelled while it handled the call", CANCELLED))
+            self.ended(CANCELLED)
         else:
             self._crash(item, error)
         self._over()
