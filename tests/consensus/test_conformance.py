@@ -6,8 +6,9 @@ from tests.support import run
 
 from .conformance import Case, Engine, suite
 from .memory_cluster import MEMORY
+from .raft_engine import RAFT
 
-ENGINES = [MEMORY]
+ENGINES = [MEMORY, RAFT]
 
 
 @pytest.mark.parametrize(
