@@ -218,10 +218,9 @@ class Leader:
             case PeerState.PROBE:
                 progress.asked_round = 0
             case PeerState.REPLICATE:
-                known = min(progress.match_index, self._journal.commit_index)
-                progress.nudge = (
-                    progress.match_index + 1 < progress.next_index or message.commit_index < known
-                )
+                lost = progress.match_index + 1 < progress.next_index
+                unaware = message.commit_index < min(progress.match_index, self._journal.commit_index)
+                progress.nudge = lost or unaware
             case PeerState.SNAPSHOT:
                 progress.rewind_snapshot(progress.offset_acked, self.round)
 

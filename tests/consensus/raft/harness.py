@@ -130,8 +130,12 @@ class Cluster:
     def pump(self, node_id: NodeId) -> None:
         """Do what a shell does after every call, except syncing the disk."""
         node = self.nodes[node_id]
-        while node.raft is not None and (ready := node.raft.ready(node.now)) is not None:
+        for _ in range(1000):
+            ready = node.raft.ready(node.now) if node.raft is not None else None
+            if ready is None:
+                return
             self._handle(node, ready)
+        raise AssertionError(f"{node_id} is never done")
 
     def _handle(self, node: Node, ready: Ready) -> None:
         if ready.write_seq:

@@ -263,9 +263,10 @@ def test_a_leader_steps_down_when_no_quorum_answers_for_an_election_timeout() ->
     cluster.heartbeat("a")
     cluster.cut("a", "bc")
     silent_since = cluster.nodes["a"].now
-    while cluster.role("a") is Role.LEADER:
-        cluster.timeout("a")
-        cluster.pump("a")
+    for _ in range(100):
+        if cluster.role("a") is Role.LEADER:
+            cluster.timeout("a")
+            cluster.pump("a")
     assert cluster.nodes["a"].now == pytest.approx(silent_since + ELECTION_S)
     assert (cluster["a"].term, cluster["a"].leader) == (1, None)
 

@@ -362,6 +362,27 @@ def test_no_committed_entry_is_ever_replaced() -> None:
     assert cluster.take("a", "c") == []
 
 
+def test_a_leader_that_contradicts_itself_within_its_term_is_not_followed() -> None:
+    cluster = follower_with((1, b"1"), (2, b"2"), (2, b"3"))
+    cluster.hand("b", "a", AppendRequest(2, 2, 0, 0, 0, batch((1, b"1"), (1, b"other"))))
+    assert cluster["a"].violations == 1
+    assert terms(cluster, "a") == [1, 2, 2]
+    assert cluster.take("a", "b") == []
+
+
+def test_a_leader_that_contradicts_the_base_of_the_log_is_not_followed() -> None:
+    cluster = Cluster(checked=False, trailing_entries=0)
+    cluster.elect("b")
+    cluster.elect("c")
+    cluster.propose("c")
+    cluster.settle()
+    cluster.snapshot("a")
+    assert (cluster["a"].first_index, cluster["a"].term_at(3)) == (4, 2)
+    cluster.hand("c", "a", AppendRequest(2, 9, 1, 1, 0, batch(*[(1, b"x")] * 3, first_index=2)))
+    assert cluster["a"].violations == 1
+    assert cluster["a"].last_index == 3
+
+
 def test_a_restarted_follower_learns_what_is_committed_from_an_idle_leader() -> None:
     cluster = Cluster()
     cluster.elect("a")
