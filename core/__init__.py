@@ -4,6 +4,8 @@ Everything that other folders use of `core/` is named here; `quorate.core` impor
 """
 
 from .address import Address, NodeName, parse_seed
+from .answers import decode_answer, encode_error, encode_value
+from .calls import Request
 from .client import AdminClient
 from .codec import Codec, canonical, pack, unpack
 from .control import ProcessControl, is_call
@@ -44,7 +46,8 @@ from .node import LinkLayer, Node, Subscription
 from .pid import Alias, Down, Exit, ExitSignal, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
 from .plain import plain_error, show
 from .process import Process
-from .real import RealClock, RealDisk, RealEntropy, RealNetwork, real_runtime
+from .proxy import exported_servers, interrupt, start_held, start_proxy, stop_process
+from .real import RealClock, RealDisk, RealEntropy, RealNetwork, make_temporary_dir, real_runtime, remove_tree
 from .ref import Ref
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
 from .timers import sleep, timeout
@@ -108,6 +111,7 @@ __all__ = [
     "Ref",
     "RemoteError",
     "RemoteName",
+    "Request",
     "Runtime",
     "Server",
     "Static",
@@ -116,15 +120,25 @@ __all__ = [
     "TooLarge",
     "VersionMismatch",
     "canonical",
+    "decode_answer",
+    "encode_error",
+    "encode_value",
+    "exported_servers",
+    "interrupt",
     "is_call",
+    "make_temporary_dir",
     "pack",
     "parse_seed",
     "plain_error",
     "read_cookie",
     "real_runtime",
+    "remove_tree",
     "resolve_cookie",
     "show",
     "sleep",
+    "start_held",
+    "start_proxy",
+    "stop_process",
     "timeout",
     "unpack",
 ]
