@@ -1,0 +1,120 @@
+"""What type checkers make of the API. Never run: `make lint` checks it with mypy and pyright.
+
+A line that must be an error carries the ignore that mypy would call unused if it were none.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, assert_type
+
+from quorate.core import Down, ExitSignal, GenServer, Node, Pid, Process, ProcessControl, Ref
+
+
+class Counter(GenServer):
+    def __init__(self, start: int = 0) -> None:
+        self.n = start
+
+    def incr(self, by: int = 1) -> int:
+        self.n += by
+        return self.n
+
+    async def slowly(self, by: int = 1) -> int:
+        await asyncio.sleep(0)
+        return self.incr(by)
+
+    async def pair(self, *, text: str) -> tuple[int, str]:
+        return self.n, text
+
+    def reset(self) -> None:
+        self.n = 0
+
+    def subscribe(self, to: "Ref[Counter]") -> None:
+        to.cast(Counter.incr)
+
+    def handle_info(self, message: Any) -> None: ...
+
+    async def handle_down(self, down: Down) -> None: ...
+
+    async def handle_exit(self, signal: ExitSignal) -> None: ...
+
+    async def terminate(self, reason: object) -> None: ...
+
+
+class Double(Counter):
+    def twice(self) -> int:
+        return 2 * self.n
+
+
+class Ledger(GenServer):
+    def post(self, amount: int) -> int:
+        return amount
+
+
+async def body(self: Process, count: int, *, name: str = "") -> None:
+    assert_type(await self.receive(int), int)
+    assert_type(await self.receive(Down, timeout_s=1.0), Down)
+    assert_type(await self.receive(), Any)
+    assert_type(await self.receive(("ping", Pid)), Any)
+    assert_type(await self.receive(lambda message: message == 1), Any)
+    assert_type(self.spawn(body, 1, name="x"), Pid)
+    self.spawn_link(body, "1")  # type: ignore[arg-type]
+
+
+async def calls(node: Node, ref: Ref[Counter], double: Ref[Double]) -> None:
+    assert_type(await ref.call(Counter.incr, by=2), int)
+    assert_type(await ref.call(Counter.slowly, 2), int)
+    assert_type(await ref.call(Counter.pair, text="x"), tuple[int, str])
+    await ref.call(Counter.reset)
+    assert_type(await ref.within(0.5).call(Counter.incr), int)
+    assert_type(await double.call(Counter.slowly), int)
+    assert_type(await double.call(Double.twice), int)
+    assert_type(await node.call(ref.pid, Counter.slowly, 1), int)
+    assert_type(await node.call("counter", Counter.incr), int)
+    assert_type(await asyncio.gather(ref.call(Counter.incr), ref.call(Counter.slowly)), tuple[int, int])
+    ref.cast(Counter.incr, 5)
+    ref.cast(Counter.slowly, by=5)
+    ref.cast(Counter.subscribe, double)
+
+    await ref.call(Counter.incr, by="x")  # type: ignore[call-overload]
+    await ref.call(Counter.slowly, by="x")  # type: ignore[call-overload]
+    await ref.call(Counter.incr, 1, 2)  # type: ignore[call-overload]
+    await ref.call(Counter.pair, "x")  # type: ignore[call-overload]
+    await ref.call(Counter.incr, wrong=1)  # type: ignore[call-overload]
+    await ref.call(Ledger.post, 1)  # type: ignore[call-overload]
+    await ref.call(Double.twice)  # type: ignore[call-overload]
+    ref.cast(Counter.incr, "x")  # type: ignore[arg-type]
+    ref.cast(Ledger.post, 1)  # type: ignore[arg-type]
+    await node.call(ref.pid, Counter.slowly, "x")  # type: ignore[call-overload]
+    ref.incr()  # type: ignore[attr-defined]
+
+
+async def starts(node: Node, control: ProcessControl) -> None:
+    assert_type(await node.start(Counter, start=3), Ref[Counter])
+    assert_type(await node.start_on("b@10.0.0.2:9101", Counter, 3), Ref[Counter])
+    assert_type(await node.spawn_on("b@10.0.0.2:9101", body, 3), Pid)
+    assert_type(node.spawn(body, 1, name="x"), Pid)
+    assert_type(node.ref(node.pid, Counter), Ref[Counter])
+    assert_type(node.export(Counter), type[Counter])
+    assert_type(await node.down(node.pid), Down)
+    assert_type(await control.run(lambda server: 1), int)
+
+    await node.start(Counter, begin=3)  # type: ignore[call-arg]
+    await node.start(Counter, "3")  # type: ignore[arg-type]
+    await node.start(dict)  # type: ignore[type-var]
+    node.spawn(body)  # type: ignore[call-arg]
+    node.spawn(body, "1")  # type: ignore[arg-type]
+
+
+def variance(counter: Ref[Counter], double: Ref[Double]) -> None:
+    any_server: Ref[GenServer] = counter
+    base: Ref[Counter] = double
+    wrong: Ref[Double] = counter  # type: ignore[assignment]
+    print(any_server, base, wrong)
+
+
+class Selves(GenServer):
+    def me(self) -> "Ref[Selves]":
+        return Ref.of(self)
+
+    def waits(self) -> Awaitable[None]:
+        return asyncio.sleep(0)
