@@ -1,5 +1,8 @@
 """The state machine: revisions, transactions, sessions, requests done once, snapshots; and never an exception."""
 
+from collections import Counter
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,7 +210,8 @@ def test_an_open_of_an_earlier_start_is_refused_while_a_later_one_lives() -> Non
 def test_an_open_that_proves_nothing_about_a_session_leaves_it_alone(other: OpenSession) -> None:
     d = Driver()
     first = d.apply(open_of("b", b"1")).session
-    assert d.apply(other).closed == ()
+    outcome = d.apply(other)
+    assert (outcome.status, outcome.closed, outcome.session) == (Status.DONE, (), first + 1)
     assert d.machine.session(first) is not None
 
 
@@ -229,6 +233,13 @@ def test_the_end_of_sessions_removes_their_keys_in_order_in_one_revision() -> No
     assert {event.revision for event in outcome.events} == {outcome.revision}
     assert [item.key for item in d.machine.range(b"")] == [b"kept"]
     assert d.apply(ExpireSessions((b, c))).revision == outcome.revision
+
+
+def test_sessions_that_end_together_are_told_by_id() -> None:
+    d = Driver()
+    last = [d.apply(open_of("b", b"%d" % number)).session for number in range(7)][-1]
+    assert last == 8  # a set of 1 and 8 has them in the other order
+    assert d.apply(ExpireSessions((last, 1))).closed == (1, last)
 
 
 def test_a_key_goes_with_the_session_that_put_it_last() -> None:
@@ -366,7 +377,7 @@ def test_an_unknown_command_is_refused_and_the_next_one_is_done() -> None:
 
 
 @given(st.lists(st.one_of(st.binary(max_size=30), strategies.commands().map(encode)), max_size=12), st.data())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_no_bytes_make_the_machine_raise_or_unfit_for_a_snapshot(
     entries: list[bytes], data: st.DataObject
 ) -> None:
@@ -389,7 +400,9 @@ def test_no_bytes_make_the_machine_raise_or_unfit_for_a_snapshot(
 # Against the naive model
 
 
-scripts = st.lists(strategies.commands(st.integers(0, 5)), max_size=40)
+scripts = st.lists(strategies.commands(st.integers(0, 5)), max_size=40).map(
+    lambda script: [open_of("a@h:1", b"n1", dir_id=b"d1"), open_of("b@h:2", b"n1", dir_id=b"d1"), *script]
+)
 
 
 def with_real_sessions(command: Command, opened: list[int]) -> Command:
@@ -418,10 +431,9 @@ def essence(outcome: Outcome) -> tuple[object, ...]:
     return outcome.status, known, list(outcome.events), outcome.session, list(outcome.closed)
 
 
-@given(scripts)
-@settings(max_examples=250, deadline=None)
-def test_the_machine_does_what_the_naive_model_does(script: list[Command]) -> None:
-    """Copies, old copies and gaps come by themselves: there are few sequences and few nonces."""
+def compare_with_the_model(script: Iterable[Command]) -> Counter[str]:
+    """Run both, compare after every command, and count what happened. Copies and gaps come by themselves."""
+    happened = Counter[str]()
     machine, model, opened = StoreMachine(), NaiveStore(), list[int]()
     for index, abstract in enumerate(script, 1):
         command = with_real_sessions(abstract, opened)
@@ -433,13 +445,39 @@ def test_the_machine_does_what_the_naive_model_does(script: list[Command]) -> No
         assert dict(machine.keys()) == model.keys
         assert [info.id for info in machine.sessions()] == sorted(model.sessions)
         machine.check()
+        happened[outcome.status.name + " replayed" * outcome.replayed + " closed" * bool(outcome.closed)] += 1
+    return happened
+
+
+@given(scripts)
+@settings(max_examples=60)
+def test_the_machine_does_what_the_naive_model_does(script: list[Command]) -> None:
+    compare_with_the_model(script)
+
+
+def test_the_machine_does_what_the_naive_model_does_in_long_scripts() -> None:
+    happened = Counter[str]()
+    for seed in range(400):
+        happened += compare_with_the_model(strategies.random_script(seed, 80))
+    often = {name for name, count in happened.items() if count >= 50}
+    assert often >= {"DONE", "DONE replayed", "DONE closed", "STALE", "CLIENT_GONE", "SUPERSEDED"}
+    assert often >= {"SESSION_LOST", "SESSION_LOST replayed"}
 
 
 @given(scripts, st.integers(0, 40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 def test_a_restored_machine_goes_on_exactly_as_the_one_it_was_taken_from(
     script: list[Command], at: int
 ) -> None:
+    restored_goes_on_like_the_original(script, at)
+
+
+def test_a_restored_machine_goes_on_exactly_through_long_scripts() -> None:
+    for seed in range(200):
+        restored_goes_on_like_the_original(strategies.random_script(seed, 60), seed)
+
+
+def restored_goes_on_like_the_original(script: list[Command], at: int) -> None:
     machine, twin, opened = StoreMachine(), StoreMachine(), list[int]()
     for index, abstract in enumerate(script, 1):
         if index - 1 == min(at, len(script) - 1):
@@ -485,6 +523,13 @@ def test_a_snapshot_holds_everything_also_what_was_done_and_not_acknowledged() -
     deleted = twin.apply(index + 3, encode(put(b, 2))).result
     assert deleted is not None and deleted.results[1] is not None and deleted.results[1].key == b"0001"
     assert len(twin.apply(index + 4, encode(CloseSession(b))).events) == 1249
+
+
+def test_a_restored_machine_remembers_what_was_acknowledged() -> None:
+    d, twin = Driver(), StoreMachine()
+    d.apply(put(1, 5, acked_below=5))
+    twin.restore(d.machine.snapshot())
+    assert twin.apply(9, encode(put(1, 4))).status is Status.STALE
 
 
 def test_an_image_stays_what_it_was_while_the_machine_goes_on() -> None:
