@@ -583,7 +583,7 @@ class Keeper:
         running, self.running = self.running, None
         assert running is not None
         unhandled = list(running.unhandled.values())
-        self.routers = set(self.delivery.senders())
+        self.routers = {router for router in self.delivery.senders() if self.host.post.reachable(router)}
         self.perform(self.delivery.moved(effect.to, unhandled))
         log.info("%r has moved to %s with fence %d", self.term, effect.to.host.node, effect.to.fence)
         if running.pid is not None:

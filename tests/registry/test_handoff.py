@@ -345,6 +345,23 @@ def test_a_drained_node_hands_everything_over_and_says_so() -> None:
     run(main())
 
 
+def test_a_drain_does_not_wait_for_a_router_that_is_dead() -> None:
+    async def main() -> None:
+        async with Singles() as singles:
+            await singles["a"].get(Name(Ledger, "x"), pin=singles.full("a"))
+            await singles.runs_on("x", "a")
+            await (await ledger(singles, "c")).call(Ledger.add, 1)
+            singles.kill("c")
+            await singles.clock.pass_time(1.0)
+            started = singles.clock.monotonic()
+            draining = asyncio.ensure_future(singles["a"].drain(20.0))
+            await singles.until(draining.done)
+            assert draining.result().handed_over == 1
+            assert singles.clock.monotonic() - started < 10.0
+
+    run(main())
+
+
 def test_what_cannot_be_handed_over_in_time_is_given_up_with_its_state() -> None:
     async def main() -> None:
         async with Singles("a") as singles:
