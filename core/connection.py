@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
         self._sink = sink
         self._parser = FrameParser(frame_limit_bytes)
         held, self._held = self._held, []
-        if self._transport is not None and held:
+        if self._transport is not None and held and not self._transport.is_closing():
             self._transport.resume_reading()
         for data in held:
             if not self._closing:
@@ -303,7 +303,7 @@ class Connection(asyncio.Protocol):
             return
         if self._out:
             self._seal()
-        while self._chunks:
+        while self._chunks and not self._transport.is_closing():
             self._write(self._chunks.popleft())
         self._transport.close()
         self._timer = self._clock.call_later(self._close_s, self._transport.abort)

@@ -176,9 +176,9 @@ class Tap(asyncio.Protocol):
         if not self._passes():
             self._faults.evidence.bytes_held_in += len(data)
         self._in.put(_Item("data", 0.0, data))
-        if self._raw is not None and self._in.held_bytes > _KERNEL_BYTES:
+        if self._in.held_bytes > _KERNEL_BYTES:
             self._choked = True
-            self._raw.pause_reading()
+            self._read_raw(False)
 
     def eof_received(self) -> bool:
         if not self.closing:
@@ -244,8 +244,8 @@ class Tap(asyncio.Protocol):
     def _unchoke(self) -> None:
         if self._choked and self._in.held_bytes <= _KERNEL_BYTES:
             self._choked = False
-            if self._raw is not None and not self._raw_over and self.reading:
-                self._raw.resume_reading()
+            if self.reading:
+                self._read_raw(True)
 
     def _introduce(self) -> None:
         if self._gate.closed or self._raw_over:
@@ -310,15 +310,22 @@ class Tap(asyncio.Protocol):
     def set_reading(self, reading: bool) -> None:
         self.reading = reading
         if not reading:
-            if self._raw is not None and not self._raw_over:
-                self._raw.pause_reading()
+            self._read_raw(False)
             return
         self._in.pump()
-        if self.reading and not self._choked and self._raw is not None and not self._raw_over:
+        if self.reading and not self._choked:
+            self._read_raw(True)
+
+    def _read_raw(self, reading: bool) -> None:
+        if self._raw is None or self._raw_over or self._raw.is_closing():  # uvloop raises then
+            return
+        if reading:
             self._raw.resume_reading()
+        else:
+            self._raw.pause_reading()
 
     def waiting_bytes(self) -> int:
-        raw = 0 if self._raw is None or self._raw_over else self._raw.get_write_buffer_size()
+        raw = 0 if self._raw is None or self._raw.is_closing() else self._raw.get_write_buffer_size()
         return max(0, self._out.held_bytes - _KERNEL_BYTES) + raw
 
     def close(self) -> None:
