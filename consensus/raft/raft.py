@@ -51,9 +51,11 @@ class Raft:
         self._confirmed_reads: list[tuple[int, int]] = []
         self._failed_reads: list[int] = []
         self._told = Status(Role.FOLLOWER, self.term, None)
+        self._fresh = True  # something has happened since the last Ready
         self._violations = 0
         alone = self._votes_itself and len(members.voters | members.outgoing) == 1
-        self._election_at = now if alone else self._election_timeout(now)
+        self._timeout_s = self._draw_timeout()
+        self._election_at = now if alone else now + self._timeout_s
 
     # -- facts -------------------------------------------------------------------------------------------------
 
@@ -127,7 +129,9 @@ class Raft:
 
         Raises `ProposalRefused` when it does not lead, hands over leadership, or has `max_uncommitted_bytes`.
         """
-        return self._leading().propose(data)
+        leader = self._leading()
+        self._fresh = True
+        return leader.propose(data)
 
     def read(self, context: int, now: float) -> None:
         """Ask for a linearizable read. `context` comes back in `Ready.reads` or in `Ready.failed_reads`.
@@ -135,6 +139,7 @@ class Raft:
         Reads before the first entry of this term is committed wait for it. Raises `ProposalRefused` (not leader).
         """
         self._leading().reads.add(context)
+        self._fresh = True
 
     def transfer(self, target: NodeId, now: float) -> None:
         """Hand leadership to `target` (dissertation 3.10): no proposals, bring it up to date, let it campaign.
@@ -142,6 +147,7 @@ class Raft:
         Given up after `election_s`. Raises `ProposalRefused` (not leader) or `ValueError` (not a voter).
         """
         self._leading().begin_transfer(target, now)
+        self._fresh = True
 
     def unreachable(self, peer: NodeId, now: float) -> None:
         """The connection to `peer` broke. A hint: safety never rests on it, and it is harmless when wrong.
@@ -149,6 +155,7 @@ class Raft:
         If `peer` led, this replica campaigns soon instead of after a full timeout; voters take their turns, half a
         heartbeat time divided by their number apart, so that they do not split the vote.
         """
+        self._fresh = True
         if self._leader is not None:
             if peer in self._leader.peers:
                 self._leader.unreachable(peer)
@@ -169,11 +176,13 @@ class Raft:
 
     def tick(self, now: float) -> None:
         """Do what time makes due. Early calls do nothing."""
+        self._fresh = True
         if self._leader is not None:
             if not self._leader.tick(now):
                 self._become_follower(self.term, now)
         elif now >= self._election_at:
-            self._election_at = self._election_timeout(now)
+            self._timeout_s = self._draw_timeout()
+            self._election_at = now + self._timeout_s
             if self._votes_itself:
                 self._become_pre_candidate(now)
         self._journal.check()
@@ -185,15 +194,16 @@ class Raft:
         if sender == self.id or sender not in self._members:
             self._violations += 1
             return
+        self._fresh = True
         match message:
+            case AppendRequest() | Heartbeat() | SnapshotChunk() | TimeoutNow():
+                self._step_follower(sender, message, now)
+            case AppendReply() | HeartbeatReply() | SnapshotReply():
+                self._step_leader(sender, message, now)
             case VoteRequest():
                 self._handle_vote_request(sender, message, now)
             case VoteReply():
                 self._handle_vote_reply(sender, message, now)
-            case AppendReply() | HeartbeatReply() | SnapshotReply():
-                self._step_leader(sender, message, now)
-            case AppendRequest() | Heartbeat() | SnapshotChunk() | TimeoutNow():
-                self._step_follower(sender, message, now)
         self._journal.check()
 
     def _step_leader(
@@ -236,7 +246,7 @@ class Raft:
             return
         follower.leader = sender
         follower.contact = now
-        self._election_at = self._election_timeout(now)
+        self._election_at = now + self._timeout_s
         match message:
             case AppendRequest():
                 follower.handle_append(sender, message)
@@ -264,7 +274,7 @@ class Raft:
             self._become_follower(message.term, now)
         if up_to_date and self.vote in (None, sender):
             self._journal.vote_for(sender)
-            self._election_at = self._election_timeout(now)
+            self._election_at = now + self._timeout_s
             self._journal.send_when_durable(sender, VoteReply(self.term, message.round, True, False))
         else:
             self._journal.send(sender, VoteReply(self.term, message.round, False, False))
@@ -318,7 +328,7 @@ class Raft:
             self._confirmed_reads += self._leader.reads.take_confirmed()
             self._round = self._leader.round
             self._leader = None
-            self._election_at = self._election_timeout(now)
+            self._election_at = now + self._timeout_s
         self._role = Role.FOLLOWER
         if term > self.term:
             self._enter_term(term, None)
@@ -332,8 +342,8 @@ class Raft:
     def _become_candidate(self, now: float, transfer: bool) -> None:
         """Stand for election in a new term."""
         self._role = Role.CANDIDATE
-        self._election_at = self._election_timeout(now)
         self._enter_term(self.term + 1, self.id)
+        self._election_at = now + self._timeout_s
         self._campaign(now, self.term, pre=False, transfer=transfer)
 
     def _become_leader(self, now: float) -> None:
@@ -344,11 +354,13 @@ class Raft:
 
     def _enter_term(self, term: int, vote: NodeId | None) -> None:
         self._journal.enter_term(term, vote)
+        self._timeout_s = self._draw_timeout()
         self._violations += self._follower.violations
         self._follower = Follower(self._config, self._journal)
 
-    def _election_timeout(self, now: float) -> float:
-        return now + self._config.election_s * (1 + self._rng())
+    def _draw_timeout(self) -> float:
+        """An election timeout, drawn anew for each term and each candidacy (Raft paper 5.2)."""
+        return self._config.election_s * (1 + self._rng())
 
     def _leading(self) -> Leader:
         if self._leader is None:
@@ -359,6 +371,9 @@ class Raft:
 
     def ready(self, now: float) -> Ready | None:
         """What there is to do, or None. Call it after every other call, until it gives None."""
+        if not self._fresh:
+            return None
+        self._fresh = False
         journal = self._journal
         if self._leader is not None:
             self._leader.send()
@@ -368,15 +383,24 @@ class Raft:
         committed = journal.take_committed()
         reads, self._confirmed_reads = self._confirmed_reads, []
         failed_reads, self._failed_reads = self._failed_reads, []
-        status = Status(self._role, self.term, self.leader)
-        news = None if status == self._told else status
-        if not (write_seq or messages or committed or reads or failed_reads or news):
+        status = self._take_status()
+        if not (write_seq or messages or committed or reads or failed_reads or status):
             return None
-        self._told = status
-        return Ready(write_seq, hard_state, snapshot, entries, messages, committed, reads, failed_reads, news)
+        return Ready(
+            write_seq, hard_state, snapshot, entries, messages, committed, reads, failed_reads, status
+        )
+
+    def _take_status(self) -> Status | None:
+        """Role, term and leader, if one of them is not what was told last."""
+        told, leader = self._told, self.leader
+        if self._role is told.role and self.term == told.term and leader == told.leader:
+            return None
+        self._told = Status(self._role, self.term, leader)
+        return self._told
 
     def persisted(self, write_seq: int, now: float) -> None:
         """All writes of Readies up to `write_seq` are durable. Raises `ValueError` for one that was never asked for."""
+        self._fresh = True
         for message in self._journal.persisted(write_seq, self.id):
             if isinstance(message, VoteReply):
                 self._handle_vote_reply(self.id, message, now)
