@@ -1,7 +1,7 @@
 """What goes into the replicated log, as values and as bytes.
 
-A command is a msgpack array `[kind, ...]`. Whoever proposes checks limits (`encode`, and `admit` for bytes from
-another node); whoever applies only decodes. A limit may therefore change between versions without old
+A command is a msgpack array `[kind, ...]`. Whoever proposes checks limits (`encode`, and `admit` for bytes
+from another node); whoever applies only decodes. A limit may therefore change between versions without old
 entries meaning something else, whereas `decode` must accept and refuse the same bytes in every version that
 shares a log. A new kind, or a new field of an old kind, may be proposed only once every voter knows it.
 
@@ -50,9 +50,9 @@ _VALUE, _SESSION = _TARGET_CODES["value"], _TARGET_CODES["session"]
 class OpenSession:
     """Give `holder` a session. `nonce` makes a resent one harmless: one living session per nonce.
 
-    `creation` counts the starts of the node, `dir_id` names its data directory. The directory's lock proves that
-    an incarnation with a lower creation is dead, so its sessions are closed at once. An empty `dir_id` proves
-    nothing and closes nothing.
+    `creation` counts the starts of the node, `dir_id` names its data directory. The directory's lock proves
+    that an incarnation with a lower creation is dead, so its sessions are closed at once. An empty `dir_id`
+    proves nothing and closes nothing.
     """
 
     nonce: bytes
@@ -78,7 +78,7 @@ class ExpireSessions:
 
 @dataclass(frozen=True, slots=True)
 class Txn:
-    """If every compare of `if_` holds do `then`, else `else_`, in order; a later operation sees an earlier one."""
+    """If every compare of `if_` holds do `then`, else `else_`, in order; later operations see earlier ones."""
 
     if_: tuple[Compare, ...]
     then: tuple[Op, ...]
@@ -89,8 +89,8 @@ class Txn:
 class Request:
     """A transaction of one client, done once however often it comes.
 
-    `sequence` counts the requests of `session` from 1. Results of sequences below `acked_below` have reached the
-    client, which will never ask for them again; so `acked_below <= sequence`.
+    `sequence` counts the requests of `session` from 1. Results of sequences below `acked_below` have reached
+    the client, which will never ask for them again; so `acked_below <= sequence`.
     """
 
     session: int

@@ -1,8 +1,9 @@
 """The state machine as bytes: what a snapshot holds.
 
 A sequence of records, each its length in four bytes and one msgpack value: a header, the sessions by id, then
-blocks of keys in order. Everything has one order only, so equal states have equal bytes. Integrity on disk and on the wire is the business of the
-snapshot that carries the bytes (`raft.types.SnapshotMeta.checksum`); `read_image` still believes nothing.
+blocks of keys in order. Everything has one order only, so equal states have equal bytes. Integrity on disk
+and on the wire is the business of the snapshot that carries the bytes (`raft.types.SnapshotMeta.checksum`);
+`read_image` still believes nothing.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,7 @@
 """Keys in memory: a dictionary for look-ups, and their order on demand for ranges.
 
-Owned by whoever holds it: `StoreMachine` its replica's keys, `MemoryStore` its node's view. Nothing here gives
-out revisions or decides anything; a `KeyValue` once stored is never altered.
+Owned by whoever holds it: `StoreMachine` its replica's keys, `MemoryStore` its node's view. Nothing here
+gives out revisions or decides anything; a `KeyValue` once stored is never altered.
 
 Order is kept lazily, so that an insertion costs one set operation however many keys there are: new keys wait
 in a set until somebody asks for a range, removed ones stay in the sorted list until they are many.

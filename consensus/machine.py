@@ -1,14 +1,15 @@
 """The store's state machine: what the log's entries do to keys and sessions.
 
-Every replica applies the same entries in the same order to one `StoreMachine`, and the machine is the authority
-for everything that the store knows: keys, sessions, revisions, and which requests were done already. It is pure.
-It must never read a clock, draw randomness, iterate a set where the order shows, or raise because of what
-an entry holds: an entry that cannot be carried out has an `Outcome` that says so, the same on every replica.
+Every replica applies the same entries in the same order to one `StoreMachine`, and the machine is the
+authority for everything that the store knows: keys, sessions, revisions, and which requests were done
+already. It is pure. It must never read a clock, draw randomness, iterate a set where the order shows, or
+raise because of what an entry holds: an entry that cannot be carried out has an `Outcome` that says so, the
+same on every replica.
 
 Statements that hold after every entry (`check` asserts those that can be seen in a state):
 
-* `revision` is the number of entries that changed keys or sessions. All changes of one entry share a revision;
-  none is used twice, and none is given back.
+* `revision` is the number of entries that changed keys or sessions. All changes of one entry share a
+  revision; none is used twice, and none is given back.
 * A session's id is the revision that opened it, so ids grow and are never used again.
 * A key's session lives. A session's end removes its keys in the same entry.
 * A request of a living session is done at most once. Its result is remembered until the client says that it
@@ -47,9 +48,9 @@ class Status(IntEnum):
 class Outcome:
     """What applying one entry did. `revision` is the machine's afterwards.
 
-    `result` belongs to a request that is done; `replayed` says that it was done by an earlier copy. `session` is
-    the one opened or found by an `OpenSession`, or the one that is over. `closed` are the sessions that this
-    entry ended, by id. `events` are the changes of keys, in the order in which they happened.
+    `result` belongs to a request that is done; `replayed` says that it was done by an earlier copy. `session`
+    is the one opened or found by an `OpenSession`, or the one that is over. `closed` are the sessions that
+    this entry ended, by id. `events` are the changes of keys, in the order in which they happened.
     """
 
     status: Status
@@ -66,8 +67,8 @@ class Outcome:
 def error_of(outcome: Outcome, *, sent_once: bool) -> StoreError | None:
     """What the caller of a request is told when it was not done; None when it was.
 
-    `sent_once` says that this outcome belongs to the only copy that ever left. Without it a refusal of one copy
-    proves nothing about the others.
+    `sent_once` says that this outcome belongs to the only copy that ever left. Without it a refusal of one
+    copy proves nothing about the others.
     """
     status = outcome.status
     if status is Status.DONE:
@@ -134,7 +135,7 @@ class StoreMachine:
     # Applying
 
     def apply(self, index: int, command: bytes) -> Outcome:
-        """Carry out the log entry at `index`. Indices only grow; they may leave out entries of other kinds."""
+        """Carry out the log entry at `index`. Indices grow; they may leave out entries of other kinds."""
         assert index > self._applied_index, f"entry {index} after entry {self._applied_index}"
         self._applied_index = index
         if not command:
@@ -154,9 +155,10 @@ class StoreMachine:
     def _request(self, request: Request) -> Outcome:
         """Do a request, unless it was done or may have been.
 
-        Copies of requests come in any order. The client's `acked_below` divides them: what is under the highest
-        one seen was answered, so a copy of it is an echo; what is above and remembered was done; the rest is
-        new. The distance between the two is bounded, and with it what a session can make replicas remember.
+        Copies of requests come in any order. The client's `acked_below` divides them: what is under the
+        highest one seen was answered, so a copy of it is an echo; what is above and remembered was done; the
+        rest is new. The distance between the two is bounded, and with it what a session can make replicas
+        remember.
         """
         client = self._sessions.get(request.session)
         if client is None:
@@ -308,9 +310,10 @@ class StoreMachine:
     # Snapshots
 
     def capture(self) -> Image:
-        """The whole state at this entry, to be written now or later: what is applied meanwhile does not touch it.
+        """The whole state at this entry, to be written now or later: what is applied meanwhile is not in it.
 
-        Takes a few milliseconds for 100,000 keys. Equal states have equal images, byte for byte, on every replica.
+        Takes a few milliseconds for 100,000 keys. Equal states have equal images, byte for byte, on every
+        replica.
         """
         return Image.of(self._applied_index, self._revision, self._sessions.values(), self._keys.range(b""))
 
@@ -321,8 +324,8 @@ class StoreMachine:
     def restore(self, data: bytes) -> None:
         """Become the state that `data`, made by `snapshot`, stands for.
 
-        Raises `ValueError` for anything else, and then nothing has changed here. What the holder of a watch missed is
-        told by `watches.difference` between `keys()` copied before and `keys()` after.
+        Raises `ValueError` for anything else, and then nothing has changed here. What the holder of a watch
+        missed is told by `watches.difference` between `keys()` copied before and `keys()` after.
         """
         content = read_image(data)
         self._keys = KeySpace(content.keys)
@@ -337,7 +340,7 @@ class StoreMachine:
         self._applied_index = content.applied_index
 
     def check(self) -> None:
-        """Assert whatever can be seen to hold in a state. For tests and simulations: it looks at every key."""
+        """Assert whatever can be seen to hold in a state. For tests and simulations: it reads every key."""
         assert list(self._sessions) == sorted(self._sessions)
         for session, state in self._sessions.items():
             assert NO_SESSION < session <= self._revision

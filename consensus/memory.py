@@ -1,8 +1,8 @@
 """The `memory` engine: the store without replication, for tests and for programs of a single process.
 
-`MemoryBackend` (see `memory_authority.py`) is the authority over keys and sessions. `MemoryStore` is one node's end
-of it and owns that node's view, which follows the authority a loop turn later, as a replica would, and
-stands still while the node is cut off. One process, one loop. Nothing survives the process.
+`MemoryBackend` (see `memory_authority.py`) is the authority over keys and sessions. `MemoryStore` is one
+node's end of it and owns that node's view, which follows the authority a loop turn later, as a replica would,
+and stands still while the node is cut off. One process, one loop. Nothing survives the process.
 
 What must never happen here: a callback that runs inside a call of the user's. All of them run from the loop.
 
@@ -59,7 +59,7 @@ class MemoryBackend(MemoryAuthority):
         self._entropy = entropy
 
     def connect(self, holder: str, creation: int, clock: Clock) -> "MemoryStore":
-        """A node starts. `creation` counts the starts of the node called `holder`; a higher one replaces a lower."""
+        """A node starts. `creation` counts the starts of the node `holder`; a higher one replaces a lower."""
         return MemoryStore(clock, self._entropy, holder, self.timing, creation=creation, backend=self)
 
 
@@ -248,11 +248,14 @@ class MemoryStore:
         self.wake()
 
     def lose_next_reply(self) -> None:
-        """The next transaction is done, but its caller never hears of it: `OutcomeUnknown` when its time is up."""
+        """The next transaction is done, but its caller does not hear of it: `OutcomeUnknown` in the end."""
         self._reply_lost = True
 
     def crash(self) -> None:
-        """Stop at once and tell nobody, as SIGKILL does. Callbacks do not run, waiting callers get `StoreStopped`."""
+        """Stop at once and tell nobody, as SIGKILL does.
+
+        No callback runs any more. Whoever waits gets `StoreStopped`, or `OutcomeUnknown` for a request sent.
+        """
         if not self._stopped:
             self._watches.clear()
             self._leader_subscribers.clear()
@@ -392,7 +395,7 @@ class MemoryStore:
     # Waiting
 
     async def _confirm(self, timeout_s: float | None) -> list[SessionInfo]:
-        """Return when the view has everything that was acknowledged to anybody, with the sessions of that state."""
+        """Return when the view has all that was acknowledged to anybody; the sessions of that state."""
         self._check_running()
         try:
             async with timeout(self.clock, self._limit(timeout_s)):

@@ -1,8 +1,9 @@
 """The one truth behind all stores of the `memory` engine, and who of them leads.
 
-`MemoryAuthority` holds the one `StoreMachine` and orders all commands by carrying them out at once. Lifetimes of
-sessions are counted on the clock of the member that leads, which is the first one that is connected; a new leader
-gives every session its full time, as a new Raft leader does. While nobody is connected nothing happens.
+`MemoryAuthority` holds the one `StoreMachine` and orders all commands by carrying them out at once. Lifetimes
+of sessions are counted on the clock of the member that leads, which is the first one that is connected; a new
+leader gives every session its full time, as a new Raft leader does. While nobody is connected nothing
+happens.
 """
 
 from typing import Protocol
@@ -36,7 +37,7 @@ class Member(Protocol):
 
 
 class MemoryAuthority:
-    """Keys, sessions, members and the leader. Calls nobody back but through `Member`, which waits for the loop."""
+    """Keys, sessions, members and the leader. Calls nobody but `Member`, which waits for the loop."""
 
     def __init__(self, entropy: Entropy) -> None:
         self._tokens = entropy
@@ -69,7 +70,7 @@ class MemoryAuthority:
         return tuple(self._members)
 
     def join(self, member: Member) -> bytes:
-        """A member came. Returns the identity of its data directory, had it one: the same for every start of it."""
+        """A member came. Returns the identity of its (imaginary) data directory, the same at every start."""
         self._members.append(member)
         self.elect()
         return self._dir_ids.setdefault(member.holder, self.token())

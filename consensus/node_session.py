@@ -16,8 +16,8 @@ from .watches import Subscribers, Subscription
 class NodeSession:
     """What `Store.session` is.
 
-    `lapsed` is called, from inside `valid` and the like, when a session is first seen to be over: it has to see to it
-    that `settle` runs in a later turn of the loop.
+    `lapsed` is called, from inside `valid` and the like, when a session is first seen to be over: it has to
+    see to it that `settle` runs in a later turn of the loop.
     """
 
     def __init__(self, clock: Clock, holder: HolderSession, lapsed: Callable[[], object]) -> None:
@@ -52,10 +52,13 @@ class NodeSession:
 
     def settle(self) -> None:
         """Tell the subscribers what has happened since the last time: at most a loss, then an opening."""
-        believed = self._holder.id if self._holder.valid(self._clock.monotonic()) else NO_SESSION
-        if self._told not in (NO_SESSION, believed):
+        if self._told not in (NO_SESSION, self._believed()):
             lost, self._told = self._told, NO_SESSION
             self._subscribers.tell(lost, False)
+        believed = self._believed()  # anew: a callback may have ended the store
         if self._told == NO_SESSION != believed:
             self._told = believed
             self._subscribers.tell(believed, True)
+
+    def _believed(self) -> int:
+        return self._holder.id if self._holder.valid(self._clock.monotonic()) else NO_SESSION

@@ -1,44 +1,48 @@
 """How long a session lives: the leader's side, which may end it, and the holder's side, which relies on it.
 
-Both are pure: time is an argument, always seconds of the monotonic clock of the node on which the object lives.
-The state machine is the authority over which sessions exist. `LeaderSessions` decides when one is *proposed* to
-be expired; `HolderSession` decides until when its node may act under one.
+Both are pure: time is an argument, always seconds of the monotonic clock of the node on which the object
+lives. The state machine is the authority over which sessions exist. `LeaderSessions` decides when one is
+*proposed* to be expired; `HolderSession` decides until when its node may act under one.
 
 Why nobody acts under a session that was expired
 ------------------------------------------------
 Claim: at no real instant does a holder's `valid` say yes after an expiry was proposed that is ever applied.
 
-Let `ttl` be the session's lifetime, and let every clock run at a rate between `1 - drift / 2` and `1 + drift / 2`.
+Let `ttl` be the session's lifetime, and let every clock run at a rate between `1 - drift / 2` and `1 + drift
+/ 2`.
 
-1. *One keepalive, one leader.* The holder counts `ttl * (1 - drift)` from the moment it SENT the keepalive; the leader
-   counts `ttl` from the moment it received it, or later. The holder's count lasts at most
-   `ttl * (1 - drift) / (1 - drift / 2)` real seconds, the leader's at least `ttl / (1 + drift / 2)`. The first is the
-   smaller, because `(1 - drift) * (1 + drift / 2) = 1 - drift / 2 - drift**2 / 2 <= 1 - drift / 2`, and it begins earlier. How
-   long messages travel does not matter: delay only ever shortens what the holder believes.
-2. *A refusal is final.* `expired` marks the sessions that it returns, and from then on `touch` refuses them. So no
-   keepalive is confirmed after an expiry was proposed, even when it was received before. Keepalives confirmed
-   earlier had moved the leader's deadline, so by 1 they have run out on the holder's side.
+1. *One keepalive, one leader.* The holder counts `ttl * (1 - drift)` from the moment it SENT the keepalive;
+   the leader counts `ttl` from the moment it received it, or later. The holder's count lasts at most `ttl *
+   (1 - drift) / (1 - drift / 2)` real seconds, the leader's at least `ttl / (1 + drift / 2)`. The first is
+   the smaller, because `(1 - drift) * (1 + drift / 2) = 1 - drift / 2 - drift**2 / 2 <= 1 - drift / 2`, and
+   it begins earlier. How long messages travel does not matter: delay only ever shortens what the holder
+   believes.
+2. *A refusal is final.* `expired` marks the sessions that it returns, and from then on `touch` refuses them.
+   So no keepalive is confirmed after an expiry was proposed, even when it was received before. Keepalives
+   confirmed earlier had moved the leader's deadline, so by 1 they have run out on the holder's side.
 3. *A deposed leader extends nothing.* The engine calls `touch` only after a quorum round that BEGAN after the
    keepalive was received has confirmed its leadership. Say another leader is elected. Its majority and the
-   round's share a replica, which answered the round before it voted. So the keepalive had been sent, and received,
-   before that election was won. A keepalive that reaches a deposed leader later finds no such round.
-4. *A new leader starts from nothing.* It calls `became_leader` once it has applied the first entry of its own term,
-   which is after its election, and gives every session that lives then its whole ttl. By 3, every keepalive that an
-   earlier leader confirmed was sent before that moment, so 1 holds between the holder and the new leader too. It
-   confirms no keepalive before. So when it confirms one, its first entry is on a majority, and what an earlier
-   leader proposed is either before that entry, and then the session was ended and is refused, or can never be
-   applied any more.
-5. *Opening.* The holder counts from when it FIRST sent the open with that nonce; the leader counts from when it applied
-   the entry, which is later. An open that is answered with a session that an earlier copy opened extends nothing.
-6. *Never again.* A holder that has once seen its session past its time, or was told that it is gone, never believes in
-   that id again, whatever late confirmation arrives. What was told "lost" stays lost.
-7. *A closing without expiry* happens only by the holder's own wish (it stops believing first, `closing`), when a later
-   incarnation of the same data directory opens a session (its lock proves that the holder is dead), or when
-   the holder's kernel testifies to its death.
+   round's share a replica, which answered the round before it voted. So the keepalive had been sent, and
+   received, before that election was won. A keepalive that reaches a deposed leader later finds no such
+   round.
+4. *A new leader starts from nothing.* It calls `became_leader` once it has applied the first entry of its own
+   term, which is after its election, and gives every session that lives then its whole ttl. By 3, every
+   keepalive that an earlier leader confirmed was sent before that moment, so 1 holds between the holder and
+   the new leader too. It confirms no keepalive before. So when it confirms one, its first entry is on a
+   majority, and what an earlier leader proposed is either before that entry, and then the session was ended
+   and is refused, or can never be applied any more.
+5. *Opening.* The holder counts from when it FIRST sent the open with that nonce; the leader counts from when
+   it applied the entry, which is later. An open that is answered with a session that an earlier copy opened
+   extends nothing.
+6. *Never again.* A holder that has once seen its session past its time, or was told that it is gone, never
+   believes in that id again, whatever late confirmation arrives. What was told "lost" stays lost.
+7. *A closing without expiry* happens only by the holder's own wish (it stops believing first, `closing`),
+   when a later incarnation of the same data directory opens a session (its lock proves that the holder is
+   dead), or when the holder's kernel testifies to its death.
 
 What the argument needs of clocks is their rate, never their value, and that they count while the machine
-sleeps (`Clock.monotonic`). A holder that was paused sees on waking that the time is over, because `valid` reads
-the clock anew at every question.
+sleeps (`Clock.monotonic`). A holder that was paused sees on waking that the time is over, because `valid`
+reads the clock anew at every question.
 """
 
 from collections.abc import Iterable
@@ -68,8 +72,8 @@ class LeaderSessions:
     def became_leader(self, now: float, sessions: Iterable[SessionInfo]) -> None:
         """Give every session its full ttl from `now`.
 
-        To be called with the machine's living sessions right after the first entry of the leader's own term was
-        applied there, not before; until then no keepalive may be answered.
+        To be called with the machine's living sessions right after the first entry of the leader's own term
+        was applied there, not before; until then no keepalive may be answered.
         """
         self.deposed()
         for info in sessions:
@@ -82,7 +86,7 @@ class LeaderSessions:
         self._unproposed.clear()
 
     def opened(self, info: SessionInfo, now: float) -> None:
-        """The leader applied the entry that opened a session. One that is known already keeps its deadline."""
+        """The leader applied the entry that opened a session. One that is known keeps its deadline."""
         if info.id not in self._leases:
             self._leases[info.id] = _Lease(info.ttl_s, now + info.ttl_s)
 
@@ -96,8 +100,9 @@ class LeaderSessions:
     def touch(self, session: int, received_at: float) -> bool:
         """A keepalive received at `received_at` was confirmed by a quorum round begun after that.
 
-        True: the session has its full ttl from then, and the holder may be told so. False: it is over or about to
-        be, and the holder must be told that it is gone. A keepalive that overtook a later one shortens nothing.
+        True: the session has its full ttl from then, and the holder may be told so. False: it is over or
+        about to be, and the holder must be told that it is gone. A keepalive that overtook a later one
+        shortens nothing.
         """
         lease = self._leases.get(session)
         if lease is None or session in self._expiring:
@@ -106,7 +111,7 @@ class LeaderSessions:
         return True
 
     def expired(self, now: float) -> tuple[int, ...]:
-        """The sessions to be expired through the log now, by id. Each is returned once, and refused from now on."""
+        """The sessions to expire through the log now, by id. Each is returned once, and refused from now on."""
         late = [
             session
             for session, lease in self._leases.items()
@@ -161,7 +166,7 @@ class HolderSession:
 
     @property
     def id(self) -> int:
-        """The session that is believed in; 0 when there is none. Believing is not enough to act: see `valid`."""
+        """The session believed in; 0 when there is none. Believing is not enough to act: see `valid`."""
         return self._id
 
     @property
@@ -238,7 +243,8 @@ class HolderSession:
     def next_keepalive(self) -> float | None:
         """When the next keepalive has to leave; None while there is no session.
 
-        It does not wait for the answer to the last one: with a lost message the session still lives on the next.
+        It does not wait for the answer to the last one: with a lost message the session still lives on the
+        next.
         """
         return self._last_sent + self._keepalive_s if self._id != NO_SESSION else None
 

@@ -1,8 +1,9 @@
 """Who wants to be told of changes, what they are told, and how old a node's knowledge is. All pure.
 
-`Watches` and `Subscribers` own nothing but their lists. They are called by the shell of an engine, from the loop
-and never from inside an operation of the store. Callbacks belong to others: one that raises is logged and harms
-neither the others nor the caller, because an engine whose loop is left in the middle of an entry is worth nothing.
+`Watches` and `Subscribers` own nothing but their lists. They are called by the shell of an engine, from the
+loop and never from inside an operation of the store. Callbacks belong to others: one that raises is logged
+and harms neither the others nor the caller, because an engine whose loop is left in the middle of an entry is
+worth nothing.
 """
 
 import logging
@@ -70,7 +71,7 @@ class Subscribers:
 
 
 class Watches:
-    """Watches of prefixes. An event costs one look-up per length of prefix that is watched, not one per watch."""
+    """Watches of prefixes. An event costs a look-up per length of prefix that is watched, not per watch."""
 
     def __init__(self) -> None:
         self._by_prefix: dict[bytes, dict[Subscription, WatchCallback]] = {}
@@ -116,10 +117,10 @@ def difference(
 ) -> tuple[Event, ...]:
     """The events that lead from one state to a later one, as of `revision` (the later state's).
 
-    For a node that skipped the entries in between. Each key is told as it is now; what it was meanwhile is lost.
-    A key that was removed and made anew is told as a removal (dated at its new creation) and a creation, because
-    whoever held the old one no longer does. A removal without more is dated at `revision`, the latest it
-    can be. In order of revisions, then keys.
+    For a node that skipped the entries in between. Each key is told as it is now; what it was meanwhile is
+    lost. A key that was removed and made anew is told as a removal (dated at its new creation) and a
+    creation, because whoever held the old one no longer does. A removal without more is dated at `revision`,
+    the latest it can be. In order of revisions, then keys.
     """
     events: list[tuple[int, bytes, int, Event]] = []
     for key, now in after.items():
@@ -141,8 +142,8 @@ def difference(
 class Freshness:
     """How old the state applied on this node is, in seconds of its own monotonic clock.
 
-    A read or keepalive that was SENT at `sent_at` and confirmed by the leader with index `i` proves: whoever has
-    applied `i` knows everything that had been acknowledged to anybody at `sent_at`.
+    A read or keepalive that was SENT at `sent_at` and confirmed by the leader with index `i` proves: whoever
+    has applied `i` knows everything that had been acknowledged to anybody at `sent_at`.
     """
 
     def __init__(self) -> None:
@@ -168,5 +169,5 @@ class Freshness:
             self._as_of = max(self._as_of, self._waiting.pop(0)[1])
 
     def age_s(self, now: float) -> float:
-        """The truth is at most this much younger than what is applied here; inf when nothing was ever confirmed."""
+        """The truth is at most this much younger than what is applied here; inf: never confirmed."""
         return max(0.0, now - self._as_of)

@@ -63,9 +63,10 @@ class ManualTimer:
 class ManualClock:
     """The `Clock` port, moved by the test.
 
-    `advance` runs due timers one by one in order of their time, each at exactly its time, without loop turns in
-    between; `pass_time` makes loop turns after each, as real time would. A timer of no delay needs no advance:
-    it runs in a later turn of the loop when there is a loop, and at the next advance when there is none.
+    `advance` runs due timers one by one in order of their time, each at exactly its time, without loop turns
+    in between; `pass_time` makes loop turns after each, as real time would. A timer of no delay needs no
+    advance: it runs in a later turn of the loop when there is a loop, and at the next advance when there is
+    none.
     """
 
     def __init__(self, start_s: float = 1000.0, wall_s: float = 1_700_000_000.0) -> None:
@@ -114,7 +115,7 @@ class ManualClock:
         self._now += seconds
 
     async def pass_time(self, seconds: float, turns_each: int = 20) -> None:
-        """Move time by `seconds`, with `turns_each` turns of the loop before, after every timer, and at the end."""
+        """Move time by `seconds`, with `turns_each` turns of the loop before, after every timer, at the end."""
         end = self._now + seconds
         await turns(turns_each)
         while self._fire_next(end):

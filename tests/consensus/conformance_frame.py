@@ -5,9 +5,9 @@ An engine takes part by an `Engine` whose `start` opens a `Cluster`::
     async with engine.start(3) as cluster:
         cluster.stores           # three nodes of one cluster, running
 
-A cluster implements `pass_time`, and those of `cut`/`heal`, `suspend`/`resume`, `crash`/`restart` that its engine lists in
-`can`; cases that need more are not made for it. Operations are awaited through `do`, which lets time pass meanwhile, so
-that clocks moved by hand and real ones do equally well.
+A cluster implements `pass_time`, and those of `cut`/`heal`, `suspend`/`resume`, `crash`/`restart` that its
+engine lists in `can`; cases that need more are not made for it. Operations are awaited through `do`, which
+lets time pass meanwhile, so that clocks moved by hand and real ones do equally well.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Cluster(ABC):
         raise NotImplementedError
 
     async def restart(self, store: Store) -> Store:
-        """Start the node of a crashed store again. Returns its new store, which takes the old one's place in `stores`."""
+        """Start the node of a crashed store again; its new store takes the old one's place in `stores`."""
         raise NotImplementedError
 
     async def do(self, operation: Awaitable[T], *, within_s: float = 60.0) -> T:

@@ -1,4 +1,4 @@
-"""The state machine: revisions, transactions, sessions, requests done once, snapshots; and never an exception."""
+"""The state machine: revisions, transactions, sessions, requests done once, snapshots; no exception."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -230,9 +230,9 @@ class Keepalive:
 class World:
     """One holder, some leaders one after another, clocks of different rates, messages of any delay.
 
-    The stages of a keepalive are those of an engine: it is received by somebody who believes to lead, a quorum round
-    begins after that, a majority answers it (which it does only for the newest leader), the leader hears of
-    that and touches, the answer travels back.
+    The stages of a keepalive are those of an engine: it is received by somebody who believes to lead, a
+    quorum round begins after that, a majority answers it (which it does only for the newest leader), the
+    leader hears of that and touches, the answer travels back.
     """
 
     def __init__(self, seed: int) -> None:
@@ -314,7 +314,7 @@ class World:
             self.leaders[self.newest].became_leader(self.clock(self.newest + 1), living)
 
     def check(self) -> None:
-        """The claim: an expiry that counts was proposed, so the holder's time is over. Looks, and touches nothing."""
+        """The claim: an expiry that counts was proposed, so the holder's time is over. Touches nothing."""
         if not self.alive:
             assert self.clock(0) >= self.holder.valid_until - 1e-6, f"valid after its end at {self.time}"
 
@@ -333,7 +333,7 @@ def test_no_holder_is_valid_after_its_end_was_proposed(block: int) -> None:
 
 
 def test_the_margin_is_no_larger_than_it_has_to_be() -> None:
-    """With the fastest leader and the slowest holder, immediate messages and immediate expiry: it just holds."""
+    """The fastest leader and the slowest holder, immediate messages and immediate expiry: it just holds."""
     leader, holder = LeaderSessions(), HolderSession(drift=DRIFT, keepalive_s=0.5)
     leader.opened(INFO, 0.0)
     holder.opened(INFO, 0.0, 0.0)
