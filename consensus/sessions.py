@@ -8,15 +8,14 @@ Why nobody acts under a session that was expired
 ------------------------------------------------
 Claim: at no real instant does a holder's `valid` say yes after an expiry was proposed that is ever applied.
 
-Let `ttl` be the session's lifetime, and let every clock run at a rate between `1 - drift / 2` and `1 + drift
-/ 2`.
+Let `ttl` be the session's lifetime, and let the rate of every clock be from `1 - drift / 2` to
+`1 + drift / 2`.
 
 1. *One keepalive, one leader.* The holder counts `ttl * (1 - drift)` from the moment it SENT the keepalive;
-   the leader counts `ttl` from the moment it received it, or later. The holder's count lasts at most `ttl *
-   (1 - drift) / (1 - drift / 2)` real seconds, the leader's at least `ttl / (1 + drift / 2)`. The first is
-   the smaller, because `(1 - drift) * (1 + drift / 2) = 1 - drift / 2 - drift**2 / 2 <= 1 - drift / 2`, and
-   it begins earlier. How long messages travel does not matter: delay only ever shortens what the holder
-   believes.
+   the leader counts `ttl` from the moment it received it, or later. In real seconds the holder's count lasts
+   at most `ttl * (1 - drift) / (1 - drift / 2)`, the leader's at least `ttl / (1 + drift / 2)`. The first is
+   the smaller, because `(1 - drift) * (1 + drift / 2)` is `1 - drift / 2 - drift**2 / 2`, and it begins
+   earlier. How long messages travel does not matter: delay only ever shortens what the holder believes.
 2. *A refusal is final.* `expired` marks the sessions that it returns, and from then on `touch` refuses them.
    So no keepalive is confirmed after an expiry was proposed, even when it was received before. Keepalives
    confirmed earlier had moved the leader's deadline, so by 1 they have run out on the holder's side.
