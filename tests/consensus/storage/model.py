@@ -26,6 +26,7 @@ from quorate.consensus.raft.types import (
 from quorate.consensus.storage.datadir import DataDir, open_data_dir
 from quorate.consensus.storage.records import pack
 from quorate.consensus.storage.storage import RaftStorage
+from quorate.core import Disk
 from quorate.jepsen_like.disk import SimDisk
 from tests.support import SeededEntropy
 
@@ -131,17 +132,16 @@ class Replica:
             self.history.append(State(hard_state, log))
         term = (hard_state or state).term
         keep = max(self.committed, len(log) - replace)
-        entries: list[Entry] = []
+        new: list[Entry] = []
         low = log[keep - 1][0] if keep else 0
         for step in terms:
             low = min(term, max(low, term - step))
             self.made += 1
-            entries.append((max(low, 1), b"entry %d" % self.made))
-        entries = [entry for entry in entries if entry[0] <= term]
-        entries.sort(key=lambda entry: entry[0])
-        if entries:
-            self.history.append(State(hard_state or state, (*log[:keep], *entries)))
-        self.storage.write(hard_state=hard_state, entries=batch(keep + 1, entries) if entries else None)
+            new.append((max(low, 1), b"entry %d" % self.made))
+        new = sorted((entry for entry in new if entry[0] <= term), key=lambda entry: entry[0])
+        if new:
+            self.history.append(State(hard_state or state, (*log[:keep], *new)))
+        self.storage.write(hard_state=hard_state, entries=batch(keep + 1, new) if new else None)
 
     def start_sync(self) -> None:
         storage, version = self.storage, self._written()
@@ -252,3 +252,31 @@ class Replica:
             if isinstance(outcome, BaseException) and not isinstance(outcome, dead):
                 raise outcome
         self.receiving = self.storage = self.data_dir = None
+
+
+@dataclass
+class Opened:
+    """A storage that a test opened by hand."""
+
+    data_dir: DataDir
+    storage: RaftStorage
+    recovered: Recovered
+
+    async def close(self) -> None:
+        await self.storage.close()
+        self.data_dir.close()
+
+
+async def open_storage(disk: Disk, *, node: str = NODE, segment_bytes: int = 1 << 20) -> Opened:
+    data_dir = await open_data_dir(disk, node, token=SeededEntropy(5).token)
+    try:
+        storage, recovered = await RaftStorage.open(data_dir, segment_bytes=segment_bytes)
+    except BaseException:
+        data_dir.close()
+        raise
+    return Opened(data_dir, storage, recovered)
+
+
+def entries(first_index: int, count: int, term: int = 1) -> EntryBatch:
+    """`count` entries of one term, each saying its index."""
+    return batch(first_index, [(term, b"%d/%d" % (term, first_index + at)) for at in range(count)])
