@@ -17,6 +17,7 @@ from .frames import Lane
 from .handshake import Acceptor, Event, Failed, Identified, Refusal, Role, State
 from .ident import Ident
 from .link import PROBE_BYTES, Link
+from .runtime import Timer
 from .slots import Slot, Slots
 
 log = logging.getLogger("quorate.links")
@@ -49,7 +50,7 @@ class Accepting:
         self._gate = gate
         self._clock = endpoint.runtime.clock
         self._unfinished: set[Connection] = set()
-        self._waiting: dict[Connection, Slot] = {}  # first lanes that wait for the second
+        self._waiting: dict[Connection, tuple[Slot, Timer]] = {}  # first lanes that wait for the second
 
     def protocol(self) -> Connection:
         """The factory for the server."""
@@ -73,9 +74,12 @@ class Accepting:
 
     def connection_closed(self, connection: Connection, reason: str) -> None:
         self._unfinished.discard(connection)
-        slot = self._waiting.pop(connection, None)
-        if slot is not None and slot.link is None and self._slots.free(slot):
-            self._endpoint.counters.refuse("incomplete")
+        waiting = self._waiting.pop(connection, None)
+        if waiting is not None:
+            slot, timer = waiting
+            timer.cancel()
+            if self._slots.free(slot):
+                self._endpoint.counters.refuse("incomplete")
         self._endpoint.closed(connection)
 
     def handshake_event(self, connection: Connection, event: Event) -> None:
@@ -124,12 +128,18 @@ class Accepting:
             case Inbound.ACCEPT:
                 self._admit(connection, ident)
             case Inbound.REPLACE:
-                self._gate.evict(ident.name, "the peer made a new link")
+                self._gate.evict(ident.name, self._why_replaced(ident))
                 self._admit(connection, ident)
             case Inbound.PROBE:
                 self._probe(connection, ident)
             case Refusal() as refused:
                 self._refuse(connection, refused)
+
+    def _why_replaced(self, ident: Ident) -> str:
+        current = self._slots.current(ident.name)
+        if current is None or current.run == ident.run:
+            return "the peer lost it and made a new one"
+        return f"the peer was restarted: creation {ident.creation} follows {current.creation}"
 
     def _admit(self, connection: Connection, ident: Ident) -> None:
         if connection.closing or self._slots.current(ident.name) is not None:
@@ -138,18 +148,16 @@ class Accepting:
             ident.name, ident.creation, ident.run, ident.token, ident.attempt, dialled_here=False
         )
         slot = self._slots.take(attempt, connection.abort)
-        self._waiting[connection] = slot
+        timer = self._clock.call_later(
+            self._endpoint.config.handshake_s, connection.abort, "the second lane did not come"
+        )
+        self._waiting[connection] = (slot, timer)
         self._accept(connection)
-        self._clock.call_later(self._endpoint.config.handshake_s, self._waited, connection)
-
-    def _waited(self, connection: Connection) -> None:
-        if connection in self._waiting:
-            connection.abort("the second lane did not come")
 
     def _join(self, connection: Connection, ident: Ident) -> None:
         """A second lane: it must name the first one that waits."""
         slot = self._slots.get(ident.name)
-        control = next((first for first, waiting in self._waiting.items() if waiting is slot), None)
+        control = next((first for first, waiting in self._waiting.items() if waiting[0] is slot), None)
         if (
             slot is None
             or control is None
@@ -158,7 +166,7 @@ class Accepting:
         ):
             self._refuse(connection, Refusal.DUPLICATE)
             return
-        del self._waiting[control]
+        self._waiting.pop(control)[1].cancel()
         self._accept(connection)
         self._gate.establish(slot, ident, control, connection)
 

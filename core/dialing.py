@@ -182,6 +182,7 @@ class Dialing:
         self._board = board
         self._clock = endpoint.runtime.clock
         self._targets: dict[Address, Target] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # those of targets that were removed included
         self._running = False
 
     def __len__(self) -> int:
@@ -196,10 +197,9 @@ class Dialing:
 
     async def stop(self) -> None:
         self._running = False
-        tasks = [target.task for target in self._targets.values() if target.task is not None]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def add(self, address: Address, expected: str | None) -> Target | None:
         """Dial this address from now on; None when it is this node's own."""
@@ -253,6 +253,8 @@ class Dialing:
         target.task = asyncio.get_running_loop().create_task(
             self._pursue(target), name=f"quorate dial {target.address}"
         )
+        self._tasks.add(target.task)
+        target.task.add_done_callback(self._tasks.discard)
 
     # -- one target ----------------------------------------------------------------------------------------
 
@@ -366,7 +368,7 @@ class Dialing:
             return None
         self._check_name(target, ident)
         if verdict is Outbound.REPLACE:
-            self._board.evict(ident.name, "the peer was restarted")
+            self._board.evict(ident.name, f"the peer was restarted: creation {ident.creation} is there now")
             if self._slots.current(ident.name) is not None:
                 raise Abandoned("another attempt began meanwhile")
         elif verdict is Outbound.ABANDON:

@@ -232,14 +232,8 @@ class Links:
         self._dialing.remove(peer_name)
         self.evict(peer_name, f"{self.name} was told to disconnect")
 
-    # -- what the halves ask -------------------------------------------------------------------------------
-
-    def refusal(self, name: str) -> Refusal | None:
-        if self._stopping:
-            return Refusal.DRAINING
-        return Refusal.UNWANTED if name in self._unwanted else None
-
     def evict(self, name: str, reason: str) -> None:
+        """Close the link with this peer, or drop the attempt at one; it is made anew as after any other loss."""
         slot = self._slots.get(name)
         if slot is None:
             return
@@ -249,6 +243,13 @@ class Links:
         else:
             slot.link.close(reason)
             self._down(slot, reason)
+
+    # -- what the halves ask -------------------------------------------------------------------------------
+
+    def refusal(self, name: str) -> Refusal | None:
+        if self._stopping:
+            return Refusal.DRAINING
+        return Refusal.UNWANTED if name in self._unwanted else None
 
     def establish(self, slot: Slot, ident: Ident, control: Connection, signals: Connection) -> None:
         """Both lanes are through: the link is up."""

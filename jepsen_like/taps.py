@@ -183,7 +183,8 @@ class Tap(asyncio.Protocol):
     def eof_received(self) -> bool:
         if not self.closing:
             self._in.put(_Item("eof", 0.0))
-        return True  # the tap closes the transport itself, when the end may be seen
+        # The tap closes the transport itself, when the end may be seen; TLS has no half-closed connections.
+        return self.extra("sslcontext", None) is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._raw_over = True
