@@ -31,20 +31,20 @@ class Bench:
         async def one(client: int) -> None:
             for number in range(each):
                 ref = await node.start(Idle)
-                await node.registry.register((node.name, tag, client, number), ref)
+                await node.registry.register(f"{node.name}/{tag}/{client}/{number}", ref)
 
         return await _timed(asyncio.gather(*(one(client) for client in range(clients))))
 
     async def whereis(self, clients: int, each: int) -> float:
         async def one(client: int) -> None:
             for _ in range(each):
-                await self._node.registry.whereis((self._node.name, 0, 0, 0))
+                await self._node.registry.whereis(f"{self._node.name}/0/0/0")
 
         return await _timed(asyncio.gather(*(one(client) for client in range(clients))))
 
     async def peek(self, clients: int, each: int) -> float:
         async def one() -> None:
-            peek, name = self._node.registry.peek, (self._node.name, 0, 0, 0)
+            peek, name = self._node.registry.peek, f"{self._node.name}/0/0/0"
             for _ in range(each):
                 peek(name)
 
@@ -58,7 +58,7 @@ class Bench:
             while True:
                 self._tags += 1
                 try:
-                    await self._node.registry.register((self._node.name, "write", self._tags), ref)
+                    await self._node.registry.register(f"{self._node.name}/write/{self._tags}", ref)
                     return
                 except OutcomeUnknown:
                     continue

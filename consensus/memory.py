@@ -175,10 +175,10 @@ class MemoryStore:
         return await self._confirm(timeout_s)
 
     def peek(self, key: bytes) -> Cached[KeyValue | None]:
-        return Cached(self._view.get(key), self._age_s())
+        return Cached(self._view.get(key), self.age_s())
 
     def peek_range(self, prefix: bytes) -> Cached[list[KeyValue]]:
-        return Cached(self._view.range(prefix), self._age_s())
+        return Cached(self._view.range(prefix), self.age_s())
 
     def watch(self, prefix: bytes, callback: WatchCallback) -> Subscription:
         return self._watches.add(prefix, callback)
@@ -226,7 +226,7 @@ class MemoryStore:
     def disconnect(self) -> None:
         """Cut the node off from all others, as in a minority. What was on its way to it is lost."""
         if self.connected and not self._stopped:
-            self._as_of = self.clock.monotonic() - self._age_s()
+            self._as_of = self.clock.monotonic() - self.age_s()
             self.connected = False
             self._backend.elect()
             self.wake()
@@ -438,7 +438,7 @@ class MemoryStore:
     def _stopped_error(self) -> StoreStopped:
         return StoreStopped(f"the store of {self.holder} was closed: nothing was done")
 
-    def _age_s(self) -> float:
+    def age_s(self) -> float:
         if self.connected and not self._inbox and not self._missed and not self._stopped:
             return 0.0
         return max(0.0, self.clock.monotonic() - self._as_of)
@@ -448,7 +448,7 @@ class MemoryStore:
         return leader.holder if self.connected and not self._stopped and leader is not None else None
 
     def _stop(self) -> None:
-        self._as_of = self.clock.monotonic() - self._age_s()
+        self._as_of = self.clock.monotonic() - self.age_s()
         self._stopped = True
         self.connected = False
         self._inbox.clear()

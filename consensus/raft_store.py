@@ -189,11 +189,14 @@ class RaftStore:
         await self._barrier(timeout_s)
         return self._replica.machine.sessions()
 
+    def age_s(self) -> float:
+        return self._freshness.age_s(self._clock.monotonic())
+
     def peek(self, key: bytes) -> Cached[KeyValue | None]:
-        return Cached(self._replica.machine.get(key), self._freshness.age_s(self._clock.monotonic()))
+        return Cached(self._replica.machine.get(key), self.age_s())
 
     def peek_range(self, prefix: bytes) -> Cached[list[KeyValue]]:
-        return Cached(self._replica.machine.range(prefix), self._freshness.age_s(self._clock.monotonic()))
+        return Cached(self._replica.machine.range(prefix), self.age_s())
 
     def watch(self, prefix: bytes, callback: Callable[[Sequence[Event]], None]) -> Watch:
         return self._watches.add(prefix, callback)

@@ -10,7 +10,7 @@ belong to a *session*, and goes when the session ends. (The model is etcd's, htt
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -118,8 +118,7 @@ class Event:
     before: KeyValue | None
 
 
-@dataclass(frozen=True, slots=True)
-class Cached(Generic[T]):
+class Cached(NamedTuple, Generic[T]):
     """A value as this node last knew it. The truth is at most `age_s` seconds younger (inf: never confirmed)."""
 
     value: T
@@ -235,6 +234,10 @@ class Store(Protocol):
 
     async def sessions(self, *, timeout_s: float | None = None) -> list[SessionInfo]:
         """Linearizable: the sessions that live, by id."""
+        ...
+
+    def age_s(self) -> float:
+        """How many seconds younger than this node's copy the truth can be at most (inf: never confirmed)."""
         ...
 
     def peek(self, key: bytes) -> Cached[KeyValue | None]:

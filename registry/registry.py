@@ -37,7 +37,7 @@ from quorate.core import DecodeError, Down, GenServer, MonitorRef, Node, Pid, Re
 
 from .claim import Claim
 from .errors import ClaimLost, NameTaken, NotLocal
-from .keys import NAMES, encode_prefix
+from .keys import NAMES, decode_name, encode_prefix
 from .names import (
     Entry,
     Gone,
@@ -101,6 +101,7 @@ class Registry:
         self._owners: dict[Pid, _Owner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._cache: dict[bytes, tuple[KeyValue, Entry]] = {}
+        self._refs: dict[str, Ref[Any]] = {}  # what `peek` last found; `_seen` takes out what has changed
         self._watch = store.watch(NAMES, self._seen)
         self._session_watch = store.session.subscribe(self._session_changed)
 
@@ -227,9 +228,16 @@ class Registry:
     def peek(self, name: object) -> Cached[Ref[Any] | None]: ...
     def peek(self, name: object) -> Cached[Ref[Any] | None]:
         """Who had the name when this node last heard, and how many seconds ago that was at most."""
+        if type(name) is str and (known := self._refs.get(name)) is not None and self._may_live(known.pid):
+            return Cached(known, self._store.age_s())
         cached = self._store.peek(key_of(name))
         entry = self._living(cached.value)
-        return Cached(None if entry is None else Ref(self._kernel, entry.pid), cached.age_s)
+        if entry is None:
+            return Cached(None, cached.age_s)
+        ref: Ref[Any] = Ref(self._kernel, entry.pid)
+        if type(name) is str:
+            self._refs[name] = ref
+        return Cached(ref, cached.age_s)
 
     async def names(self, prefix: str = "", *, timeout_s: float | None = None) -> list[Entry]:
         """All names that are text and begin with `prefix` ("": all names of whatever type). Linearizable."""
@@ -260,6 +268,8 @@ class Registry:
 
     def _seen(self, events: Sequence[Event]) -> None:
         for event in events:
+            if self._refs and isinstance(term := decode_name(event.key[len(NAMES) :]), str):
+                self._refs.pop(term, None)
             held = self._held.get(event.key)
             if held is not None and event.revision > held.claim.fence and not _is_of(event.now, held.claim):
                 self._lose(event.key, held)
@@ -364,6 +374,10 @@ class Registry:
             raise NotLocal(f"{pid} is no process of {self._node.name}: register it on its own node", pid)
         if self._is_dead_here(pid):
             raise NotLocal(f"{pid} is dead: there is nothing to register", pid)
+
+    def _may_live(self, pid: Pid) -> bool:
+        """Quick: False when this node knows that it is dead."""
+        return pid.node != self._kernel.name or self._kernel.find(pid) is not None
 
     def _is_dead_here(self, pid: Pid) -> bool:
         here = pid.node == self._node.name and pid.creation == self._node.creation
