@@ -1,7 +1,8 @@
-"""Deliberate bugs in the Raft core, one by one: `python -m tests.mutants`. The tests of the core have to catch each one.
+"""Deliberate bugs in the Raft core, one by one: `python -m tests.mutants`. The tests must catch each.
 
-Each mutant is one exact snippet of the code and what takes its place. It is applied to a copy of the repository, and
-the tests run there, on the copy. Prints which test caught which bug; the exit code is 1 if any survives.
+Each mutant is one exact snippet of the code and what takes its place. It is applied to a copy of the
+repository, and the tests run there, on the copy. Prints which test caught which bug; the exit code is 1 if
+any survives.
 """
 
 import argparse
@@ -134,7 +135,9 @@ MUTANTS = (
         "snapshot acknowledged before it is durable",
         "journal.py",
         "        self._forget_from(1)\n        self.log.reset",
-        "        self._forget_from(1)\n        self.durable_index = meta.index\n        self.durable_term = self.term\n        self.log.reset",
+        "        self._forget_from(1)\n"
+        "        self.durable_index, self.durable_term = meta.index, self.term\n"
+        "        self.log.reset",
     ),
     Mutant(
         "old snapshot acknowledged",
@@ -349,7 +352,7 @@ def path_of(root: Path, mutant: Mutant) -> Path:
 
 
 def apply(root: Path, mutant: Mutant) -> str:
-    """Put the bug in; returns the file as it was. Raises `ValueError` unless the snippet is there exactly once."""
+    """Put the bug in; returns the file as it was. Raises `ValueError` unless the snippet is there once."""
     path = path_of(root, mutant)
     original = path.read_text()
     if original.count(mutant.old) != 1:
@@ -360,7 +363,7 @@ def apply(root: Path, mutant: Mutant) -> str:
 
 def run_tests(copy: Path) -> str | None:
     """The name of the first test that fails, or None when all pass."""
-    # Compiled files are not kept: they are told apart by their time and size, and a mutant may have both in common.
+    # No compiled files: they are matched by time and size, and two mutants may have both in common.
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "--tb=no", "--no-header", TESTS]
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The list of deliberate bugs is up to date: each can be put into the code as it is now. `make mutants` runs them."""
+"""The list of deliberate bugs is up to date: each fits into the code as it is. `make mutants` runs them."""
 
 import pytest
 

@@ -49,6 +49,7 @@ Where it differs from the paper and the dissertation
   ids.
 * CheckQuorum (dissertation 6.2) is continuous: a leader steps down at the moment when the last answers of a
   quorum are an election timeout old.
+* The random election timeout is drawn once for a term and for each candidacy, not at every message.
 * Conflict hints are those of etcd: the follower offers the last index whose term is not above the one asked
   for.
 * Snapshots travel in chunks that name index, term, size and checksum (paper, figure 13, has index and term;

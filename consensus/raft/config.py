@@ -9,8 +9,9 @@ from .types import Configuration, NodeId
 class RaftConfig:
     """Identity, voters, times and limits of one replica. Raises `ValueError` when they make no sense.
 
-    `election_s`: a follower that hears nothing campaigns after between this and twice this; a leader that does not
-    hear from a quorum for this long steps down. It should be several times `heartbeat_s` and the time of a durable write.
+    `election_s`: a follower that hears nothing campaigns after between this and twice this; a leader that
+    does not hear from a quorum for this long steps down. It should be several times `heartbeat_s` and the
+    time of a durable write.
     """
 
     id: NodeId

@@ -1,8 +1,9 @@
-"""What a replica does for the leader of its term: keep its entries, learn what is committed, take its snapshots.
+"""What a replica does for a leader: keep its entries, learn what is committed, take its snapshots.
 
-A `Follower` exists for one term. It is the authority over how much of the log here is known to be the leader's
-(`verified_index`). What must never happen: an entry that matches is removed; something beyond the verified prefix is taken for
-committed; a snapshot that is old, or has not the announced checksum, is installed or acknowledged.
+A `Follower` exists for one term. It is the authority over how much of the log here is known to be the
+leader's (`verified_index`). What must never happen: an entry that matches is removed; something beyond the
+verified prefix is taken for committed; a snapshot that is old, or has not the announced checksum, is
+installed or acknowledged.
 """
 
 import crc32c

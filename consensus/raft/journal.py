@@ -1,12 +1,14 @@
 """Term, vote and log of one replica: what it holds, what of it is durable, what of it is committed.
 
-The authority over all of that; `Raft`, `Leader` and `Follower` change it through the methods here. What must never
-happen: a promise (a vote, an acknowledgement of entries) leaves before what it promises is durable; a committed
-entry changes; an entry is handed out for applying that is not both committed and durable here.
+The authority over all of that; `Raft`, `Leader` and `Follower` change it through the methods here. What
+must never happen: a promise (a vote, an acknowledgement of entries) leaves before what it promises is
+durable; a committed entry changes; an entry is handed out for applying that is not both committed and
+durable here.
 
-Writes are numbered. `take_write` hands out what has changed since the last one; `persisted` tells that it has
-reached the disk; a held message leaves when the write that it depends on has. A later write may replace entries of an earlier
-one that is still on its way: what the earlier one makes durable then ends before them.
+Writes are numbered. `take_write` hands out what has changed since the last one; `persisted` tells that it
+has reached the disk; a held message leaves when the write that it depends on has. A later write may replace
+entries of an earlier one that is still on its way: what the earlier one makes durable then ends before
+them.
 """
 
 from collections import deque
@@ -18,7 +20,7 @@ from .types import EntryBatch, HardState, NodeId, Recovered, Snapshot
 
 
 class _Write:
-    """One write on its way to the disk, and the last index of the log, as it is now, that it makes durable."""
+    """A write on its way, and the last index of the log, as the log is now, that it makes durable."""
 
     __slots__ = ("last_index", "seq", "term")
 
@@ -48,7 +50,7 @@ class Journal:
         self._handed_index = base
         self._written_index = self.log.last_index
         self._written_state = recovered.hard_state
-        # The log on disk is not the continuation of the snapshot: have it dropped before anything is appended to it.
+        # Else the log on disk does not lead up to the snapshot: have it dropped before it is appended to.
         self._unwritten_snapshot = None if kept else snapshot
         self._write_seq = 0
         self._persisted_seq = 0
@@ -56,7 +58,7 @@ class Journal:
         self._held: deque[tuple[int, NodeId, Message]] = deque()
         self._outbox: list[tuple[NodeId, Message]] = []
 
-    # -- messages ----------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------
 
     def send(self, to: NodeId, message: Message) -> None:
         """Send a message that promises nothing, or nothing that is not durable already."""
@@ -81,7 +83,7 @@ class Journal:
         messages, self._outbox = self._outbox, []
         return messages
 
-    # -- changes -----------------------------------------------------------------------------------------------
+    # -- changes -------------------------------------------------------------------------------------------
 
     def enter_term(self, term: int, vote: NodeId | None) -> None:
         """Move on to a later term. What had been kept back for an earlier one is not said any more."""
@@ -140,7 +142,7 @@ class Journal:
         self.snapshot = snapshot
         self.log.compact(self.log.trailing(meta.index, trailing_entries, trailing_bytes))
 
-    # -- writes ------------------------------------------------------------------------------------------------
+    # -- writes --------------------------------------------------------------------------------------------
 
     def take_write(self) -> tuple[int, HardState | None, Snapshot | None, EntryBatch | None]:
         """What has changed since the last call, and its number (0: nothing)."""
@@ -159,7 +161,7 @@ class Journal:
         return self._write_seq, hard_state, snapshot, entries
 
     def persisted(self, write_seq: int, own_id: NodeId) -> list[Message]:
-        """All writes up to `write_seq` are durable. Lets go of what waited for them; returns what is for `own_id`."""
+        """All writes up to `write_seq` are durable. Lets messages go; returns those that are for `own_id`."""
         if write_seq > self._write_seq:
             raise ValueError(f"write {write_seq} is durable, but {self._write_seq} was the last")
         while self._writes and self._writes[0].seq <= write_seq:

@@ -1,9 +1,9 @@
 """What a replica does while it leads: replicate, commit, confirm reads, keep in touch with a quorum.
 
-A `Leader` exists for one leadership and is thrown away with it, and with it everything it believed about its peers. It is
-the authority over which entries of its term are committed. What must never happen: it counts an answer that was given to another leadership; it commits
-by counting an entry of an earlier term (Raft paper 5.4.2, figure 8); it confirms a read by an answer to a message
-from before the read.
+A `Leader` exists for one leadership and is thrown away with it, and with it all that it believed of its
+peers. It is the authority over which entries of its term are committed. What must never happen: it counts
+an answer that was given to another leadership; it commits an entry of an earlier term by counting (Raft
+paper 5.4.2, figure 8); it confirms a read by an answer to a message from before the read.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Leader:
         # Entries of earlier terms are committed with the first one of this term (paper 5.4.2, 8).
         self._term_start = journal.append([b""])
 
-    # -- requests of the shell ---------------------------------------------------------------------------------
+    # -- requests of the shell -----------------------------------------------------------------------------
 
     def propose(self, data: Sequence[bytes]) -> Proposal:
         if self.transfer is not None:
@@ -76,7 +76,7 @@ class Leader:
         else:
             progress.become_probe(progress.match_index + 1, self.round)
 
-    # -- time --------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         deadline = min(self._heartbeat_at, self.quorum_contact(self._heartbeat_at) + self._config.election_s)
@@ -94,12 +94,12 @@ class Leader:
         return True
 
     def quorum_contact(self, now: float) -> float:
-        """Since when a quorum has not been heard of (CheckQuorum, dissertation 6.2); `now` is this replica's own."""
+        """When a quorum was last heard of (CheckQuorum, dissertation 6.2); its own contact is `now`."""
         contacts = {peer: progress.contact for peer, progress in self.peers.items()}
         contacts[self._config.id] = now
         return quorum_value(self._config.configuration, contacts, float("-inf"))
 
-    # -- sending -----------------------------------------------------------------------------------------------
+    # -- sending -------------------------------------------------------------------------------------------
 
     def send(self) -> None:
         """Put all that is worth sending now into the journal's outbox, as one round."""
@@ -183,7 +183,7 @@ class Leader:
             transfer.told = True
             self._journal.send(progress.peer, TimeoutNow(self._journal.term, self.round))
 
-    # -- answers -----------------------------------------------------------------------------------------------
+    # -- answers -------------------------------------------------------------------------------------------
 
     def handle_append_reply(self, progress: Progress, message: AppendReply) -> None:
         if message.success:
@@ -191,12 +191,12 @@ class Leader:
                 self.maybe_commit()
             known = self._journal.log.term_at(progress.match_index) is not None
             if known and progress.state is not PeerState.REPLICATE:
-                progress.become_replicate()
+                progress.become_replicate(self.round)
         elif message.round >= progress.fresh_round:
             self._handle_refusal(progress, message)
 
     def _handle_refusal(self, progress: Progress, message: AppendReply) -> None:
-        """Go back to where the logs may agree: the last entry up to the hint with no later term than the hint's."""
+        """Go back to where the logs may agree: the last entry up to the hint of no later term than it."""
         log = self._journal.log
         if message.index < log.base_index:
             next_index = message.index + 1
@@ -211,7 +211,7 @@ class Leader:
             progress.asked_round = self.round
 
     def handle_heartbeat_reply(self, progress: Progress, message: HeartbeatReply) -> None:
-        """An answer to a message sent after the last entries, which are still not answered: were they lost?"""
+        """An answer to something sent after the last entries. If those are unanswered: were they lost?"""
         if not progress.asked_round < message.round:
             return
         match progress.state:
@@ -230,7 +230,7 @@ class Leader:
             return
         if not message.accepted:
             if message.round >= progress.fresh_round:
-                # The next heartbeat's answer sends it again; at once would be a storm when it is refused for good.
+                # It goes again after the next heartbeat; at once would be a storm if it is refused for good.
                 progress.rewind_snapshot(min(message.offset, snapshot.meta.size_bytes), self.round)
                 progress.offset_sent = max(1, snapshot.meta.size_bytes)
         elif progress.offset_acked < message.offset <= snapshot.meta.size_bytes:

@@ -1,8 +1,9 @@
 """The log in memory: a list of byte strings, the terms beside it in run-length form, and a moving base.
 
-`Journal` is the only one to change it. Index `base_index` is the last entry that is no longer held (0 at first); its
-term is still known, because the entry after it is checked against it. Terms never decrease along the log. Nothing here works entry by entry in
-Python: slices, `sum(map(len, ...))` and bisection over the few runs do all of it.
+`Journal` is the only one to change it. Index `base_index` is the last entry that is no longer held (0 at
+first); its term is still known, because the entry after it is checked against it. Terms never decrease
+along the log. Nothing here works entry by entry in Python: slices, `sum(map(len, ...))` and bisection over
+the few runs do all of it.
 """
 
 from bisect import bisect_left, bisect_right
@@ -99,7 +100,7 @@ class Log:
         self.base_term = term
 
     def trailing(self, index: int, max_entries: int, max_bytes: int) -> int:
-        """Where to compact for a snapshot at `index`: at most so many entries, and bytes of them, stay up to it."""
+        """Where to compact for a snapshot at `index`: so many entries, and bytes, may stay before it."""
         first = max(self.base_index, index - max_entries)
         sizes = map(len, reversed(self._data[first - self.base_index : index - self.base_index]))
         return index - bisect_right(list(accumulate(sizes)), max_bytes)
@@ -125,7 +126,7 @@ class Log:
         return sum(map(len, self._data[offset : offset + last_index - first_index + 1]))
 
     def first_difference(self, batch: EntryBatch, from_index: int) -> int:
-        """The first index of `batch`, at or after `from_index`, that is beyond the end here or of another term here.
+        """The first index in `batch`, from `from_index` on, that is beyond the end or of another term here.
 
         `batch.last_index + 1` when all of it is here already. By the Log Matching Property (Raft paper 5.3)
         an entry of the same index and term is the same entry.
@@ -142,8 +143,8 @@ class Log:
     def last_at_or_below(self, index: int, term: int) -> tuple[int, int]:
         """Index and term of the last entry up to `index` whose term is at most `term`, or the base.
 
-        What a follower that refuses entries answers, and what the leader makes of that answer: between them they
-        skip whole terms at a time (Raft paper 5.3, last paragraphs, in the form that etcd gave it).
+        What a follower that refuses entries answers, and what the leader makes of that answer: between them
+        they skip whole terms at a time (Raft paper 5.3, last paragraphs, in the form that etcd gave it).
         """
         index = min(index, self.last_index)
         run = bisect_right(self._starts, index) - 1

@@ -4,9 +4,9 @@ Every message has a `term` and a `round`. A candidacy and every burst of message
 their own, and an answer repeats the round of what it answers. Term and round together say which leadership,
 and which moment of it, an answer belongs to: one that comes late is known for what it is.
 
-`encode` gives a list of plain values for msgpack, led by the number of the type; `decode` takes such a list apart and raises
-`ValueError` unless every value has the right type and range. A number, once given to a type, is never used
-for another; a new field means a new number.
+`encode` gives a list of plain values for msgpack, led by the number of the type; `decode` takes such a list
+apart and raises `ValueError` unless every value has the right type and range. A number, once given to a
+type, is never used for another; a new field means a new number.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ LIMIT = 1 << 62  # of every number on the wire: room for adding to it without le
 
 @dataclass(frozen=True, slots=True)
 class VoteRequest:
-    """A candidate asks for a vote in `term` (Raft paper 5.2), or whether it would get one (`pre`, dissertation 9.6).
+    """A candidate asks for a vote in `term` (paper 5.2), or if it would get one (`pre`, dissertation 9.6).
 
     `transfer`: the leader itself asked for this election, so its followers need not stick to it.
     """
@@ -45,7 +45,7 @@ class VoteReply:
 
 @dataclass(frozen=True, slots=True)
 class AppendRequest:
-    """The entries after `prev_index` (Raft paper, figure 2, AppendEntries); none to ask whether that one matches."""
+    """Entries after `prev_index` (paper, figure 2, AppendEntries); none to ask whether that one matches."""
 
     term: int
     round: int
@@ -72,7 +72,10 @@ class AppendReply:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The leader lives. `commit_index` is never beyond what this follower acknowledged. Round 0 wants no answer."""
+    """The leader lives. `commit_index` is not beyond what this follower has acknowledged.
+
+    Round 0 wants no answer.
+    """
 
     term: int
     round: int
@@ -103,8 +106,8 @@ class SnapshotChunk:
 class SnapshotReply:
     """The follower has the first `offset` bytes of the snapshot of entry `index`; send what follows.
 
-    Not `accepted`: the chunk did not fit behind those bytes, or the whole did not have its checksum. A snapshot
-    that was installed is acknowledged by an `AppendReply`.
+    Not `accepted`: the chunk did not fit behind those bytes, or the whole did not have its checksum. A
+    snapshot that was installed is acknowledged by an `AppendReply`.
     """
 
     term: int

@@ -58,10 +58,11 @@ class Progress:
         self.snapshot = None
         self._inflight.clear()
 
-    def become_replicate(self) -> None:
+    def become_replicate(self, round_: int) -> None:
         """The logs agree up to `match_index`: send what follows without waiting."""
         self.state = PeerState.REPLICATE
         self.next_index = self.match_index + 1
+        self.fresh_round = round_ + 1
         self.snapshot = None
         self._inflight.clear()
 
@@ -71,6 +72,7 @@ class Progress:
         self.snapshot = snapshot
         self.fresh_round = round_ + 1
         self.asked_round = 0
+        self.nudge = False
         self.offset_sent = self.offset_acked = 0
         self._inflight.clear()
 

@@ -1,8 +1,9 @@
 """Counting majorities, plain and joint. Pure functions; nobody holds state here.
 
-While a change of membership is under way a configuration has two sets of voters, and a decision needs a majority
-of each (joint consensus, Raft paper section 6). Whoever is in neither set does not count, whatever it says. An
-empty set of voters agrees to everything: that is what makes the second set of a plain configuration harmless.
+While a change of membership is under way a configuration has two sets of voters, and a decision needs a
+majority of each (joint consensus, Raft paper section 6). Whoever is in neither set does not count, whatever
+it says. An empty set of voters agrees to everything: that is what makes the second set of a plain
+configuration harmless.
 """
 
 import sys
@@ -38,8 +39,8 @@ def quorum_value(configuration: Configuration, values: Mapping[NodeId, Value], m
 def committed_index(configuration: Configuration, acked: Mapping[NodeId, int]) -> int:
     """The highest index that a quorum holds durably (Raft paper, figure 2, last rule for leaders).
 
-    Whether it may be committed is another question: its entry must be of the leader's own term. `EVERYTHING` for a
-    configuration without voters.
+    Whether it may be committed is another question: its entry must be of the leader's own term.
+    `EVERYTHING` for a configuration without voters.
     """
     if not configuration.voters and not configuration.outgoing:
         return EVERYTHING

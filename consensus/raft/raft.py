@@ -1,8 +1,9 @@
-"""`Raft`: one replica. Elections and roles are decided here; what a leader and a follower do is in their own modules.
+"""`Raft`: one replica. Elections and roles are here; what a leader and a follower do is in modules of theirs.
 
-Pure: time is an argument, randomness is a function that was given, nothing is read or written. The authority over
-the role of this replica; term, vote and log belong to its `Journal`. What must never happen: two votes in one
-term; a vote, its own included, that counts before it is durable; a message of another term taken for one of this.
+Pure: time is an argument, randomness is a function that was given, nothing is read or written. The
+authority over the role of this replica; term, vote and log belong to its `Journal`. What must never happen:
+two votes in one term; a vote, its own included, that counts before it is durable; a message of another term
+taken for one of this.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +58,7 @@ class Raft:
         self._timeout_s = self._draw_timeout()
         self._election_at = now if alone else now + self._timeout_s
 
-    # -- facts -------------------------------------------------------------------------------------------------
+    # -- facts ---------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> NodeId:
@@ -111,7 +112,7 @@ class Raft:
 
     @property
     def violations(self) -> int:
-        """How many messages were dropped because no correct peer sends them. Anything but 0 calls for a look."""
+        """How many messages were dropped because no correct peer sends them. It should be 0."""
         return self._violations + self._follower.violations
 
     def term_at(self, index: int) -> int | None:
@@ -122,7 +123,7 @@ class Raft:
         """How far the peers are, as their leader sees it. Empty elsewhere."""
         return self._leader.view() if self._leader else {}
 
-    # -- requests ----------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------
 
     def propose(self, data: Sequence[bytes], now: float) -> Proposal:
         """Append entries, none of which may be empty. They are accepted, not yet committed.
@@ -136,15 +137,16 @@ class Raft:
     def read(self, context: int, now: float) -> None:
         """Ask for a linearizable read. `context` comes back in `Ready.reads` or in `Ready.failed_reads`.
 
-        Reads before the first entry of this term is committed wait for it. Raises `ProposalRefused` (not leader).
+        Reads before the first entry of this term is committed wait for it. Raises `ProposalRefused` (not
+        leader).
         """
         self._leading().reads.add(context)
         self._fresh = True
 
     def transfer(self, target: NodeId, now: float) -> None:
-        """Hand leadership to `target` (dissertation 3.10): no proposals, bring it up to date, let it campaign.
+        """Hand leadership to `target` (dissertation 3.10): bring it up to date, then let it campaign.
 
-        Given up after `election_s`. Raises `ProposalRefused` (not leader) or `ValueError` (not a voter).
+        Proposals are refused meanwhile. Given up after `election_s`. Raises `ProposalRefused` (not leader) or `ValueError` (not a voter).
         """
         self._leading().begin_transfer(target, now)
         self._fresh = True
@@ -152,8 +154,8 @@ class Raft:
     def unreachable(self, peer: NodeId, now: float) -> None:
         """The connection to `peer` broke. A hint: safety never rests on it, and it is harmless when wrong.
 
-        If `peer` led, this replica campaigns soon instead of after a full timeout; voters take their turns, half a
-        heartbeat time divided by their number apart, so that they do not split the vote.
+        If `peer` led, this replica campaigns soon instead of after a full timeout; voters take their turns,
+        half a heartbeat time divided by their number apart, so that they do not split the vote.
         """
         self._fresh = True
         if self._leader is not None:
@@ -168,7 +170,7 @@ class Raft:
                 self._election_at = min(self._election_at, now + turn * self._config.heartbeat_s)
         self._journal.check()
 
-    # -- time --------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
         """When `tick` is next worth calling. Any other call may move it."""
@@ -187,7 +189,7 @@ class Raft:
                 self._become_pre_candidate(now)
         self._journal.check()
 
-    # -- messages ----------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------
 
     def step(self, sender: NodeId, message: Message, now: float) -> None:
         """Take a message from a peer. Never raises for what `decode` let through."""
@@ -258,7 +260,7 @@ class Raft:
                 if self._votes_itself:
                     self._become_candidate(now, transfer=True)
 
-    # -- elections ---------------------------------------------------------------------------------------------
+    # -- elections -----------------------------------------------------------------------------------------
 
     def _handle_vote_request(self, sender: NodeId, message: VoteRequest, now: float) -> None:
         if message.term < self.term or (self._sticks_to_leader(now) and not message.transfer):
@@ -280,7 +282,7 @@ class Raft:
             self._journal.send(sender, VoteReply(self.term, message.round, False, False))
 
     def _sticks_to_leader(self, now: float) -> bool:
-        """It heard from a leader within the shortest election timeout, so nobody else is needed (dissertation 4.2.3)."""
+        """It heard from a leader within the shortest election timeout (dissertation 4.2.3)."""
         if self._leader is not None:
             return now < self._leader.quorum_contact(now) + self._config.election_s
         return now < self._follower.contact + self._config.election_s
@@ -319,7 +321,7 @@ class Raft:
         else:
             self._journal.send_when_durable(self.id, own)
 
-    # -- roles -------------------------------------------------------------------------------------------------
+    # -- roles ---------------------------------------------------------------------------------------------
 
     def _become_follower(self, term: int, now: float) -> None:
         """Follow whoever leads `term`; its messages will tell who that is."""
@@ -367,7 +369,7 @@ class Raft:
             raise ProposalRefused(Refusal.NOT_LEADER, self.leader)
         return self._leader
 
-    # -- work for the shell, and its reports -------------------------------------------------------------------
+    # -- work for the shell, and its reports ---------------------------------------------------------------
 
     def ready(self, now: float) -> Ready | None:
         """What there is to do, or None. Call it after every other call, until it gives None."""
@@ -399,7 +401,7 @@ class Raft:
         return self._told
 
     def persisted(self, write_seq: int, now: float) -> None:
-        """All writes of Readies up to `write_seq` are durable. Raises `ValueError` for one that was never asked for."""
+        """All writes up to `write_seq` are durable. Raises `ValueError` if there was no such write."""
         self._fresh = True
         for message in self._journal.persisted(write_seq, self.id):
             if isinstance(message, VoteReply):
@@ -409,16 +411,17 @@ class Raft:
         self._journal.check()
 
     def applied(self, index: int) -> None:
-        """Everything up to `index` is in the state machine. Raises `ValueError` for what was not handed out."""
+        """Everything up to `index` is in the state machine. Raises `ValueError` if it was not handed out."""
         if index > self._journal.handed_index:
             raise ValueError(f"entry {index} was not handed out, only up to {self._journal.handed_index}")
         self._applied_index = max(self._applied_index, index)
 
     def compact(self, snapshot: Snapshot) -> None:
-        """The shell has made a snapshot of an applied entry, and it is durable: let go of the entries before it.
+        """A snapshot of an applied entry exists and is durable: let go of the entries before it.
 
-        `trailing_entries` stay, as far as they fit into `trailing_bytes`. A snapshot older than the one here is ignored. The log on disk is the shell's to compact.
-        Raises `ValueError` when the snapshot does not belong to this log.
+        `trailing_entries` stay, as far as they fit into `trailing_bytes`. A snapshot older than the one
+        here is ignored. The log on disk is the shell's to compact. Raises `ValueError` when the snapshot
+        does not belong to this log.
         """
         meta = snapshot.meta
         if meta.index > self._applied_index:

@@ -1,8 +1,8 @@
 """Linearizable reads without a write to the log (ReadIndex, dissertation 6.4).
 
-`Leader` owns it. Reads that arrive between two Readies share one round: the commit index of that moment, confirmed when
-a quorum has answered a message sent after it. An answer to anything sent earlier proves nothing, because the leader may have been
-deposed in between.
+`Leader` owns it. Reads that arrive between two Readies share one round: the commit index of that moment,
+confirmed when a quorum has answered a message sent after it. An answer to anything sent earlier proves
+nothing, because the leader may have been deposed in between.
 """
 
 from collections import deque

@@ -19,7 +19,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Where proposed entries stand in the log. They are committed when entry `first_index` is applied with this term.
+    """Where proposed entries stand. They are committed when the entry applied there is of this term.
 
     When an entry of another term is applied at their index, they are gone for good.
     """
@@ -30,7 +30,7 @@ class Proposal:
 
 
 class PeerState(Enum):
-    """How a leader sends to a peer: one message at a time until it knows where their logs agree; many; a snapshot."""
+    """How a leader sends to a peer: a question at a time until their logs agree; entries; a snapshot."""
 
     PROBE = "probe"
     REPLICATE = "replicate"
@@ -39,7 +39,7 @@ class PeerState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PeerProgress:
-    """A leader's view of a peer, for people to read. `contact` is when its last answer came, by the shell's clock."""
+    """A leader's view of a peer, for people. `contact`: when its last answer came, by the shell's clock."""
 
     state: PeerState
     match_index: int
@@ -57,30 +57,38 @@ class Ready:
     """
 
     write_seq: int = 0
-    """Not 0: when the three fields below, here and in all earlier Readies, survive a loss of power, call
-    `persisted(write_seq)`. Until then the core keeps back whatever depends on them."""
+    """Not 0: call `persisted(write_seq)` when the next three fields survive a loss of power.
+
+    Those of all earlier Readies, too. Until then the core keeps back whatever depends on them.
+    """
 
     hard_state: HardState | None = None
     """Write it. It replaces the one before."""
 
     snapshot: Snapshot | None = None
-    """Came from the leader, its checksum is verified. Save it, and drop the whole log on disk: the log begins
-    anew behind it. Restore the state machine from it, then call `applied(snapshot.meta.index)`. In the first Ready after a
-    start this can be the recovered snapshot itself, when the log on disk did not agree with it and must be dropped."""
+    """The leader's, its checksum verified. Save it, and drop the whole log on disk.
+
+    The log begins anew behind it. Restore the state machine from it, then call `applied(meta.index)`. In the
+    first Ready after a start it can be the recovered one itself: the log on disk did not lead up to it.
+    """
 
     entries: EntryBatch | None = None
     """Append to the log on disk, replacing whatever is there from `entries.first_index` on."""
 
     messages: Sequence[tuple[NodeId, Message]] = ()
-    """May leave at once, also before the writes above are durable. A message that is lost is no harm. One object
-    may be addressed to several peers: encode it once."""
+    """May leave at once, also before the writes above are durable. A message that is lost is no harm.
+
+    One object may be addressed to several peers: encode it once.
+    """
 
     committed: EntryBatch | None = None
-    """Apply to the state machine, in order, then call `applied(committed.last_index)`. They are durable here. An
-    entry of zero bytes changes nothing."""
+    """Apply to the state machine, in order, then call `applied(committed.last_index)`.
+
+    They are durable here. An entry of zero bytes changes nothing.
+    """
 
     reads: Sequence[tuple[int, int]] = ()
-    """(context, index): this read may be served as soon as everything up to index has been applied here."""
+    """(context, index): the read may be served as soon as everything up to index is applied here."""
 
     failed_reads: Sequence[int] = ()
     """Contexts of reads that this replica cannot confirm, for it no longer leads. Ask elsewhere."""

@@ -22,7 +22,7 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Who votes. `outgoing` and `learners` are for changes of membership (joint consensus, dissertation 4.3)."""
+    """Who votes. `outgoing` and `learners` are for changes of membership (dissertation 4.3)."""
 
     voters: frozenset[NodeId]
     outgoing: frozenset[NodeId] = frozenset()

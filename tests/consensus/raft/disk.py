@@ -49,8 +49,8 @@ class Disk:
     def crash(self, kept: int, torn: int = 0) -> None:
         """Lose what is pending but its first `kept` writes, and of the next one what `torn` says.
 
-        1: its term and vote survive; 2: and its snapshot, but the old log has not been dropped; 3 and more: and so
-        many of its entries, less three.
+        1: its term and vote survive; 2: and its snapshot, but the old log has not been dropped; 3 and more:
+        and so many of its entries, less three.
         """
         self.sync(kept)
         if self.pending and torn:

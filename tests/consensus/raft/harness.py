@@ -1,8 +1,9 @@
 """A cluster of Raft cores in one place, with every source of disorder in the hands of the test.
 
-Messages lie in a soup until somebody delivers, drops or doubles one. Every node has its own clock, which moves only when it is
-moved. A node's disk keeps written things apart from durable ones: a crash leaves a prefix of what was not synced.
-Every message passes through its wire form, and `Invariants` looks at every step.
+Messages lie in a soup until somebody delivers, drops or doubles one. Every node has its own clock, which
+moves only when it is moved. A node's disk keeps written things apart from durable ones: a crash leaves a
+prefix of what was not synced. Every message passes through its wire form, and `Invariants` looks at every
+step.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -101,7 +102,7 @@ class Cluster:
         if self.story is not None:
             self.story.append(tell())
 
-    # -- processes ---------------------------------------------------------------------------------------------
+    # -- processes -----------------------------------------------------------------------------------------
 
     def start(self, node_id: NodeId) -> None:
         """Start a node from what is on its disk."""
@@ -125,7 +126,7 @@ class Cluster:
         self.note(lambda: f"crash {node_id}, {kept} unsynced writes survive, {torn} of the next")
         self.invariants.synced(node)
 
-    # -- the shell ---------------------------------------------------------------------------------------------
+    # -- the shell -----------------------------------------------------------------------------------------
 
     def pump(self, node_id: NodeId) -> None:
         """Do what a shell does after every call, except syncing the disk."""
@@ -178,7 +179,7 @@ class Cluster:
             node.core.compact(snapshot)
             self.note(lambda: f"{node_id} makes a snapshot: {snapshot.meta}")
 
-    # -- events ------------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------
 
     def advance(self, node_id: NodeId, delay_s: float) -> None:
         """Move a node's clock and call `tick`."""
@@ -222,7 +223,7 @@ class Cluster:
             node.raft.step(letter.sender, letter.message, node.now)
             self.invariants.check(node)
 
-    # -- for directed schedules --------------------------------------------------------------------------------
+    # -- for directed schedules ----------------------------------------------------------------------------
 
     def cut(self, ones: Iterable[NodeId], others: Iterable[NodeId]) -> None:
         """Cut all links between two sets, both ways. What is on its way is lost."""
@@ -258,8 +259,8 @@ class Cluster:
     ) -> None:
         """Pump, sync and deliver between the given nodes until nothing moves, without any time passing.
 
-        Only the disks of `synced` become durable (all of theirs by default), and only messages of `kinds` are delivered (all by
-        default); the others stay where they are.
+        Only the disks of `synced` become durable (all of theirs by default), and only messages of `kinds`
+        are delivered (all by default); the others stay where they are.
         """
         among = [x for x in (only or self.nodes) if self.nodes[x].raft is not None]
         durable = among if synced is None else list(synced)

@@ -1,7 +1,7 @@
-"""What must hold at every step of every schedule, seen from above: from where all nodes and all disks are visible.
+"""What must hold at every step of every schedule, seen from where all nodes and disks are visible.
 
-The five properties of figure 3 of the Raft paper, and two that are about disks: a promise that leaves a node is durable
-there, and what is committed is durable on a majority.
+The five properties of figure 3 of the Raft paper, and two that are about disks: a promise that leaves a
+node is durable there, and what is committed is durable on a majority.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,8 @@
 """Random schedules: lists of small actions whose meaning depends on nothing but the cluster they meet.
 
-An action is three small numbers: what, to whom, how much. Whatever does not apply at the moment does nothing, so that any list of
-actions is a schedule, and a shorter list made of a failing one (by hypothesis) is one too.
+An action is three small numbers: what, to whom, how much. Whatever does not apply at the moment does
+nothing, so that any list of actions is a schedule, and a shorter list made of a failing one (by hypothesis)
+is one too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -202,12 +203,13 @@ def perform(cluster: Cluster, actions: Iterable[Action]) -> None:
     """Let a schedule happen."""
     for what, who, much in actions:
         action = ACTIONS[what % len(ACTIONS)]
-        cluster.note(lambda name=action.__name__, who=who, much=much: f"-- {name} {who} {much}")  # type: ignore[misc]
+        if cluster.story is not None:
+            cluster.story.append(f"-- {action.__name__} {who} {much}")
         action(cluster, who, much)
 
 
 def recover(cluster: Cluster) -> None:
-    """Heal everything; then a leader must emerge, and everybody must apply the same, all that was acknowledged included."""
+    """Heal everything; then a leader must emerge, and everybody must apply everything."""
     cluster.heal()
     for node in cluster.nodes.values():
         if node.raft is None:

@@ -1,7 +1,7 @@
-"""Random schedules by the thousand: `python -m tests.consensus.raft.sweep [--seeds N] [--seconds S] [--first SEED]`.
+"""Random schedules by the thousand: `python -m tests.consensus.raft.sweep [--seeds N] [--seconds S]`.
 
-Prints a line now and then, and the failing seed with the end of its story if there is one; the exit code is 1 then. `--replay SEED SIZE`
-runs one schedule again and prints all of it.
+Prints a line now and then, and the failing seed with the end of its story if there is one; the exit code is
+1 then. `--replay SEED SIZE` runs one schedule again and prints all of it.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""A peer that says anything at all: a core takes every message that `decode` lets through, and keeps what it has.
+"""A peer that says anything: a core takes what `decode` lets through, and keeps what it has.
 
-Raft does not defend against peers that lie (nothing here keeps a majority honest); but a lie must not bring a process
-down, and must not take back what is committed.
+Raft does not defend against peers that lie (nothing here keeps a majority honest); but a lie must not bring
+a process down, and must not take back what is committed.
 """
 
 from hypothesis import given, settings

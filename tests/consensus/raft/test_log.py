@@ -93,6 +93,17 @@ def test_the_size_of_a_part_is_counted_in_bytes() -> None:
     assert log.size_bytes(4, 3) == 0
 
 
+def test_what_stays_before_a_snapshot_is_limited_in_entries_and_in_bytes() -> None:
+    log = Log(10, 1)
+    log.append(1, [b"x" * 10] * 9)
+    assert log.trailing(18, 3, 1000) == 15
+    assert log.trailing(18, 100, 1000) == 10
+    assert log.trailing(18, 100, 40) == 14
+    assert log.trailing(18, 100, 39) == 15
+    assert log.trailing(18, 0, 1000) == log.trailing(18, 100, 0) == 18
+    assert log.trailing(10, 5, 1000) == 10
+
+
 class Model:
     """A log as anybody would write it."""
 

@@ -214,7 +214,7 @@ def test_servers_disregard_vote_requests_when_they_believe_a_current_leader_exis
 
 
 def test_a_follower_retains_what_follows_a_snapshot_that_describes_a_prefix_of_its_log() -> None:
-    """7: ...entries covered by the snapshot are deleted but entries following the snapshot are still valid."""
+    """7: ...entries following the snapshot are still valid and must be retained."""
     cluster = Cluster(trailing_entries=0)
     cluster.elect("a")
     cluster.propose("a", 4)

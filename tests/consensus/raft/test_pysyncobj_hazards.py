@@ -1,7 +1,7 @@
 """Situations in which stock PySyncObj 0.3.17 loses acknowledged writes, and what holds here.
 
-The letters are those of the audit's proofs. What concerns the disk (a2, a3, a9) is tested with the log on disk;
-membership changes (a11) do not exist yet: voters are fixed.
+The letters are those of the audit's proofs. What concerns the disk (a2, a3, a9) is tested with the log on
+disk; membership changes (a11) do not exist yet: voters are fixed.
 """
 
 from dataclasses import replace
@@ -22,10 +22,10 @@ VOTES = (VoteRequest, VoteReply)
 
 
 def test_a1_a_snapshot_chunk_commits_nothing_of_the_receivers_own_tail() -> None:
-    """Stock: a snapshot message has no previous entry, and yet raises the commit index to the receiver's own end.
+    """Stock: a snapshot message has no previous entry, yet raises the commit index to the receiver's end.
 
-    An old leader whose tail nobody has applies and acknowledges that tail. Here a chunk says nothing about the
-    log; the tail goes when the whole snapshot is verified.
+    An old leader whose tail nobody has applies and acknowledges that tail. Here a chunk says nothing about
+    the log; the tail goes when the whole snapshot is verified.
     """
     cluster = Cluster(snapshot_chunk_bytes=16, trailing_entries=0)
     cluster.elect("a")
@@ -57,10 +57,10 @@ def test_a1_a_snapshot_chunk_commits_nothing_of_the_receivers_own_tail() -> None
 
 
 def test_a4_an_answer_given_to_an_earlier_leadership_is_never_counted() -> None:
-    """Stock: answers carry no term. One of term 1, delayed, is counted in term 3 for entries that its sender never saw.
+    """Stock: answers carry no term. One of term 1 is counted in term 3, for entries its sender never saw.
 
-    A write that two of five have is acknowledged, and lost with those two. Here an answer carries the term, and counts
-    in that term only.
+    A write that two of five have is acknowledged, and lost with those two. Here an answer carries the term,
+    and counts in that term only.
     """
     cluster = Cluster("abcde")
     cluster.elect("a")
@@ -189,10 +189,10 @@ def test_a7_a_vote_that_left_a_node_is_on_its_disk() -> None:
 
 
 def test_a8_no_commit_index_outlives_the_entries_it_speaks_of() -> None:
-    """Stock: the commit index is kept on another path than the log. After a power cut it is beyond the log's end.
+    """Stock: the commit index is kept apart from the log. After a power cut it is beyond the log's end.
 
-    A leader then acknowledges every new write at once, with no follower at all. Here the commit index is not kept;
-    and what was acknowledged is on the disks of a majority, whatever the power cut takes.
+    A leader then acknowledges every new write at once, with no follower at all. Here the commit index is
+    not kept; and what was acknowledged is on the disks of a majority, whatever the power cut takes.
     """
     cluster = Cluster()
     cluster.elect("a")
@@ -217,7 +217,7 @@ def test_a8_no_commit_index_outlives_the_entries_it_speaks_of() -> None:
 
 
 def test_b1_nodes_that_come_back_from_a_minute_alone_depose_nobody() -> None:
-    """Stock: two of five, cut off together, raise the term by 80 a minute, and depose the leader when they are back."""
+    """Stock: two of five, cut off, raise the term by 80 a minute, and depose the leader at the heal."""
     cluster = Cluster("abcde")
     cluster.elect("a")
     cluster.cut("de", "abc")
@@ -231,7 +231,7 @@ def test_b1_nodes_that_come_back_from_a_minute_alone_depose_nobody() -> None:
 
 
 def test_b2_a_link_that_fails_one_way_deposes_nobody() -> None:
-    """Stock: with A to C lost and C to A working, C campaigns for ever: 66 terms in a minute, writes fail all the time."""
+    """Stock: with A to C lost and C to A working, C campaigns for ever: 66 terms a minute, writes fail."""
     cluster = Cluster()
     cluster.elect("a")
     cluster.cuts = {("a", "c")}

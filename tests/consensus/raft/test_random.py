@@ -1,6 +1,7 @@
-"""Random schedules through three and five cores: ticks, losses, doubles, reorderings, crashes, snapshots, cuts.
+"""Random schedules: ticks, losses, doubles, reorderings, crashes that lose writes, snapshots, cuts.
 
-`Invariants` looks at every step; at the end everything heals and must agree. `sweep.py` runs many more of them.
+`Invariants` looks at every step; at the end everything heals and must agree. `sweep.py` runs many more of
+them.
 """
 
 import pytest
