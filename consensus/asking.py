@@ -37,6 +37,7 @@ class Write:
     id: int
     copies: int = 0
     sends: int = 0
+    first_sent_at: float = 0.0
     asked: str | None = None
     asked_at: float = 0.0
     skipped: bool = False  # entries were skipped since it was first sent: it may have been applied unseen
@@ -142,9 +143,11 @@ class Writes:
     def _send(self, write: Write, now: float) -> None:
         write.asked = self._ask(Propose(write.id, write.command))
         if write.asked is not None:
+            write.asked_at = now
+            if not write.sends:
+                write.first_sent_at = now
             write.copies += 1
             write.sends += 1
-            write.asked_at = now
 
     def _fail(self, write: Write, error: Exception) -> None:
         self.drop(write)

@@ -7,6 +7,7 @@ import asyncio
 
 from quorate.core import Clock, timeout
 
+from .raft import PeerState
 from .replica import Replica
 
 
@@ -50,8 +51,14 @@ class Handover:
             return None
         since = self._clock.monotonic() - self._patience_s
         living = {
-            peer: progress.match_index
+            peer: progress
             for peer, progress in self._replica.raft.progress().items()
             if progress.contact >= since
         }
-        return max(living, key=lambda peer: (living[peer], peer), default=None)
+
+        def fitness(peer: str) -> tuple[bool, int, float, str]:
+            progress = living[peer]
+            connected = progress.state is PeerState.REPLICATE
+            return connected, progress.match_index, progress.contact, peer
+
+        return max(living, key=fitness, default=None)

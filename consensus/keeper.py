@@ -40,8 +40,8 @@ class Holder:
 class SessionKeeper:
     """Works for one store, whose `session` it provides. `tick` must be called every now and then while the store runs.
 
-    `write(command, deadline)` has a command applied or raises a `StoreError`; `confirmed_at(sent_at, index)` is told what keepalives
-    prove; `opened` is called when there is a new session, before its subscribers are told. Raises `EncodeError` or
+    `write(command, deadline)` has a command applied, or raises a `StoreError`; it gives its outcome, and when it first
+    left. `confirmed_at(sent_at, index)` is told what keepalives prove. `opened` is called when there is a new session, before its subscribers are told. Raises `EncodeError` or
     `TooLarge` for a holder or a lifetime that no session can have.
     """
 
@@ -53,7 +53,7 @@ class SessionKeeper:
         clock: Clock,
         entropy: Entropy,
         line: LeaderLine,
-        write: Callable[[bytes, float], Coroutine[Any, Any, Outcome]],
+        write: Callable[[bytes, float], Coroutine[Any, Any, tuple[Outcome, float]]],
         confirmed_at: Callable[[float, int], None],
         opened: Callable[[], object],
     ) -> None:
@@ -132,18 +132,21 @@ class SessionKeeper:
 
     async def _open(self) -> None:
         """Open one session; `tick` starts this again until there is one."""
-        first_sent_at = self._clock.monotonic()
+        give_up_at = self._clock.monotonic() + self._timing.session_ttl_s
         try:
-            outcome = await self._write(self._open_command(), first_sent_at + self._timing.session_ttl_s)
+            outcome, first_sent_at = await self._write(self._open_command(), give_up_at)
         except StoreError as error:
             log.debug("no session yet: %s", error)
             return
         finally:
             self._opening = None
+        now = self._clock.monotonic()
         if outcome.status is not Status.DONE or outcome.opened is None:
             log.error("%s gets no session: %s", self._identity.name, outcome.detail)
-            self._open_after = first_sent_at + self._timing.session_ttl_s
-        elif self._holder.opened(outcome.opened, first_sent_at, self._clock.monotonic()):
+            self._open_after = now + self._timing.session_ttl_s
+        elif self._holder.opened(outcome.opened, first_sent_at, now):
+            if now >= first_sent_at + self._timing.keepalive_s:  # much of its time has passed already
+                self._send_keepalive(now)
             self._opened()
             self._settle()
         # Else it was too late to rely on it: nobody keeps it alive, and it will expire.

@@ -167,7 +167,7 @@ class RaftStore:
                 self.check_running()
                 command = commands.encode(Request(requests.session, sequence, requests.floor, txn))
                 requests.weigh(sequence, len(command))
-                outcome = await self.write(command, deadline)
+                outcome, _ = await self.write(command, deadline)
             except ClientGone:
                 self._keeper.sessions_closed((requests.session,))
                 self.check_running()
@@ -330,8 +330,8 @@ class RaftStore:
         else:
             self._keeper.sessions_closed((answer.session,))
 
-    async def write(self, command: bytes, deadline: float) -> Outcome:
-        """Have a command applied, once. Raises what the port says of `txn`, and `ClientGone`."""
+    async def write(self, command: bytes, deadline: float) -> tuple[Outcome, float]:
+        """Have a command applied, once: what it did, and when it first left. Raises what `txn` does, and `ClientGone`."""
         write = self._writes.add(command, deadline, self._clock.monotonic())
         try:
             outcome = await write.done
@@ -340,7 +340,7 @@ class RaftStore:
         error = self._writes.error(write, outcome)
         if error is not None:
             raise error
-        return outcome
+        return outcome, write.first_sent_at
 
     async def _barrier(self, timeout_s: float | None) -> None:
         self.check_running()
