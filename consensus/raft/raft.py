@@ -146,7 +146,8 @@ class Raft:
     def transfer(self, target: NodeId, now: float) -> None:
         """Hand leadership to `target` (dissertation 3.10): bring it up to date, then let it campaign.
 
-        Proposals are refused meanwhile. Given up after `election_s`. Raises `ProposalRefused` (not leader) or `ValueError` (not a voter).
+        Proposals are refused meanwhile. Given up after `election_s`. Raises `ProposalRefused` (not leader)
+        or `ValueError` (not a voter).
         """
         self._leading().begin_transfer(target, now)
         self._fresh = True
