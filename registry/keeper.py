@@ -120,6 +120,9 @@ class Running:
         self.checkpoint_revision = 0
         self.handed_over: tuple[int, ...] = ()
         self.checkpointing = asyncio.Lock()
+        self.given_up: asyncio.Future[bool] | None = (
+            None  # whether the store took its state when it was retired
+        )
         self.gone = asyncio.Event()  # the process is dead, or will never be started
 
     @property
@@ -620,7 +623,12 @@ class Keeper:
         self.host.post.enter(self._parked, running)
 
     async def _keep_state(self, running: Running) -> None:
-        """Have the process hand over, whatever the session says, and park what it gives."""
+        """Have the process hand over, whatever the session says, and park what it gives.
+
+        Unless its ownership is over because it was given up just now: then the store has its state.
+        """
+        if running.given_up is not None and await running.given_up:
+            return
         encoded = running.encoded
         if encoded is None:
             assert running.control is not None
@@ -641,32 +649,42 @@ class Keeper:
         self.host.ownership_changed()
 
     async def _retire(self, effect: o.Retire) -> None:
-        """Give the ownership up with its state as the checkpoint; what the store does not take is parked."""
+        """Give the ownership up with its state as the checkpoint; what the store does not take is parked.
+
+        The fence is recorded as handed over, so that nobody reconciles with what is parked although it was taken.
+        """
         running = self.running
         if running is None or running.control is None or not await self._take_state(running):
             return
         assert running.encoded is not None
         own_key, codec = OWNERS + self.name, self.host.codec
         checkpoint = encode_checkpoint(codec, Checkpoint(effect.fence, running.encoded))
+        handed_over = encode_handed_over(codec, (*running.handed_over, effect.fence))
+        parked = ParkedState(self.name, running.fence, self.host.node.name, running.encoded)
+        then: list[Op] = [
+            Put(CHECKPOINTS + self.name, checkpoint),
+            Put(HANDED_OVER + self.name, handed_over),
+            Delete(own_key),
+        ]
+        given_up = running.given_up = asyncio.get_running_loop().create_future()
         try:
-            result = await self.host.store.txn(
-                [unchanged(own_key, effect.fence)],
-                [Put(CHECKPOINTS + self.name, checkpoint), Delete(own_key)],
-                [Get(own_key)],
-            )
+            result = await self.host.store.txn([unchanged(own_key, effect.fence)], then, [Get(own_key)])
         except (StoreError, TooLarge) as error:
+            given_up.set_result(False)
             log.warning("%r is parked, the store does not take its state: %s", self.term, error)
-            await self.host.parking.keep(
-                ParkedState(self.name, running.fence, self.host.node.name, running.encoded)
-            )
+            await self.host.parking.keep(parked)
             stop_process(self.host.node, running.control.pid, MOVED)
             return
+        given_up.set_result(result.succeeded)
+        if not result.succeeded:
+            log.warning("%r is parked, its ownership was over before it was given up", self.term)
+            await self.host.parking.keep(parked)
         self.host.post.enter(
             self._retired, running, None if result.succeeded else result.results[0], result.revision
         )
 
     def _retired(self, running: Running, item: KeyValue | None, revision: int) -> None:
-        if not self._is_current(running) or running.pid is None:
+        if not self._is_current(running) or running.pid is None or self.machine.phase is not Phase.RETIRING:
             return
         self.running = None
         self.perform(self.delivery.ended(list(running.unhandled.values())))

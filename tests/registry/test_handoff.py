@@ -7,7 +7,9 @@ import pytest
 
 from quorate.core import CallError, Ref
 from quorate.registry import Name, Singletons
+from quorate.registry.keys import encode_name
 from quorate.registry.letters import Letter, Prepare, Prepared
+from quorate.registry.records import decode_handed_over
 from tests.registry.support import Ledger, Singles
 from tests.support import run, turns
 
@@ -378,6 +380,33 @@ def test_what_cannot_be_handed_over_in_time_is_given_up_with_its_state() -> None
             answer = asyncio.ensure_future(ref.call(Ledger.add, 1))
             await singles.until(answer.done)
             assert answer.result() == 6, "its last state was its checkpoint"
+
+    run(main())
+
+
+def test_what_was_given_up_with_its_state_is_not_parked_too() -> None:
+    async def main() -> None:
+        async with Singles("a") as singles:
+            await (await ledger(singles)).call(Ledger.add, 5)
+            fence = singles.fence("x")
+            await singles["a"].stop()
+            assert singles["a"].parked() == 0, "or the next owner would get it twice"
+            assert singles.fence("x") == 0
+            item = singles.backend.machine.get(b"sh/" + encode_name("x"))
+            assert decode_handed_over(singles.nodes["a"].kernel.codec, item) == (fence,)
+
+    run(main())
+
+
+def test_what_the_store_does_not_take_when_it_is_given_up_is_parked() -> None:
+    async def main() -> None:
+        async with Singles("a") as singles:
+            await (await ledger(singles)).call(Ledger.add, 5)
+            singles.stores["a"].disconnect()
+            stopping = asyncio.ensure_future(singles["a"].stop())
+            await singles.until(stopping.done)
+            assert singles["a"].parked() == 1
+            singles.stores["a"].connect_again()
 
     run(main())
 
