@@ -34,12 +34,14 @@ class Parcel:
 class Flush:
     """A mark behind the messages of a router that were addressed to the ownership `fence`.
 
-    `path` collects the hosts that forwarded it.
+    `path` collects the hosts that forwarded it. The router has seen in the store that all ownerships up to the fence
+    `over` have ended: a host that has not seen so yet answers when it has.
     """
 
     router: Pid
     fence: int
     token: int
+    over: int = 0
     path: tuple[Pid, ...] = ()
 
 
@@ -131,7 +133,7 @@ class Delivery:
 
     @property
     def waiting(self) -> bool:
-        """Something waits for the store's copy of this node to catch up."""
+        """Something waits until this host knows more."""
         return bool(self._waiting)
 
     def senders(self) -> list[Pid]:
@@ -204,6 +206,9 @@ class Delivery:
                 return self.arrived(replace(item, fence=ownership.next.fence))
             return [self._forward(item, item.fence, ownership.next)]
         if isinstance(item, Flush):
+            if item.over >= item.fence:
+                self._waiting.append(item)  # until it is known what became of this ownership
+                return []
             return [Flushed(item.router, item.token, Owner(self._me, item.fence), item.path, True)]
         return [Accept(item)]
 

@@ -125,7 +125,7 @@ class Line:
             if isinstance(effect, Send):
                 self._send(effect)
             elif isinstance(effect, SendFlush):
-                flush = Flush(self.router.post.pid, effect.owner.fence, effect.token)
+                flush = Flush(self.router.post.pid, effect.owner.fence, effect.token, effect.over)
                 self.router.post.send(effect.owner.host, self.name, flush)
             else:
                 self._fail(effect)

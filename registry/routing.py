@@ -54,10 +54,11 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendFlush:
-    """Send a flush behind everything that was sent to `owner`."""
+    """Send a flush behind everything that was sent to `owner`. All ownerships up to the fence `over` have ended."""
 
     owner: Owner
     token: int
+    over: int
 
 
 class Failure(Enum):
@@ -240,8 +241,7 @@ class Route:
         """Ask again, now and then: the answer to a flush may have been lost with a link. Harmless at any time."""
         if self._phase is not Phase.SWITCHING:
             return []
-        assert self._label is not None
-        return [SendFlush(self._label, self._token)]
+        return [self._flush()]
 
     def close(self) -> list[Effect]:
         """The node stops: everything that waits or is in flight fails."""
@@ -265,10 +265,14 @@ class Route:
         return Send(self._label, message)
 
     def _switch(self) -> list[Effect]:
-        assert self._label is not None
         self._phase = Phase.SWITCHING
         self._token += 1
-        return [SendFlush(self._label, self._token)]
+        return [self._flush()]
+
+    def _flush(self) -> SendFlush:
+        assert self._label is not None
+        over = self._owner_revision if self._owner is None else self._owner.fence - 1
+        return SendFlush(self._label, self._token, over)
 
     def _sending(self) -> bool:
         return self._phase is Phase.DIRECT or self._phase is Phase.SWITCHING

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from quorate.consensus import MemoryBackend, MemoryStore, Timing
-from quorate.core import Address, Channel, Disk, Exports, Node, Peer, Runtime
+from quorate.core import Address, Channel, DirectoryLock, Disk, Exports, Node, Peer, Runtime
 from quorate.registry import Parked, Singleton, Singletons
 from quorate.registry.host import HostConfig
 from quorate.registry.keys import encode_name
@@ -236,7 +236,7 @@ class Singles(Cluster):
 class Ledger(Singleton[int]):
     """Counts; what it did is recorded in `LOG` as (name, fence, what)."""
 
-    log: ClassVar[list[tuple[object, int, object]]] = []
+    log: ClassVar[list[tuple[object, int, Any]]] = []
 
     def __init__(self) -> None:
         self.n = 0
@@ -275,3 +275,74 @@ class Ledger(Singleton[int]):
     def reconcile(self, parked: Parked[int]) -> None:
         self.n += parked.state
         self.log.append((self.name, self.fence, ("reconcile", parked.state, parked.fence, parked.node[0])))
+
+
+class MemoryFile:
+    """See `MemoryDisk`."""
+
+    def __init__(self, disk: "MemoryDisk", path: str) -> None:
+        self.disk, self.path = disk, path
+
+    def size(self) -> int:
+        return len(self.disk.files[self.path])
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        return bytes(self.disk.files[self.path][offset : offset + size_bytes])
+
+    def append(self, data: bytes) -> None:
+        self.disk.files[self.path] += data
+
+    def truncate(self, size_bytes: int) -> None:
+        del self.disk.files[self.path][size_bytes:]
+
+    async def sync(self) -> None:
+        await asyncio.sleep(0)
+        self.disk.synced[id(self.disk.files[self.path])] = bytes(self.disk.files[self.path])
+
+    def close(self) -> None:
+        return
+
+
+class MemoryDisk:
+    """The `Disk` port in memory; `crash` loses what was not synced."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytearray] = {}
+        self.durable: dict[str, bytearray] = {}  # entries as of the last sync of their directory
+        self.synced: dict[int, bytes] = {}
+
+    def describe(self, path: str = "") -> str:
+        return f"memory:{path}"
+
+    def open(self, path: str, *, create: bool = False) -> MemoryFile:
+        if path not in self.files:
+            if not create:
+                raise FileNotFoundError(path)
+            self.files[path] = bytearray()
+        return MemoryFile(self, path)
+
+    def exists(self, path: str) -> bool:
+        return path in self.files
+
+    def list(self, path: str = "") -> "list[str]":
+        head = f"{path}/" if path else ""
+        return sorted({name[len(head) :].split("/")[0] for name in self.files if name.startswith(head)})
+
+    def make_dir(self, path: str = "") -> None:
+        return
+
+    def rename(self, source: str, target: str) -> None:
+        self.files[target] = self.files.pop(source)
+
+    def remove(self, path: str) -> None:
+        del self.files[path]
+
+    async def sync_dir(self, path: str = "") -> None:
+        await asyncio.sleep(0)
+        self.durable = dict(self.files)
+
+    def lock(self) -> DirectoryLock:
+        raise NotImplementedError
+
+    def crash(self) -> None:
+        self.files = {name: bytearray(self.synced.get(id(data), b"")) for name, data in self.durable.items()}

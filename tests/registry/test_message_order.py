@@ -66,7 +66,7 @@ class World:
                 assert isinstance(effect.message.body, tuple)
                 self.failed[effect.message.body] = effect.failure
             else:
-                flush = Flush(host_of(node), effect.owner.fence, effect.token)
+                flush = Flush(host_of(node), effect.owner.fence, effect.token, effect.over)
                 self.transmit(node, node_of(effect.owner.host), flush)
 
     def delivered(self, node: int, effects: list[delivery.Effect]) -> None:
