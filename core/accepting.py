@@ -49,6 +49,7 @@ class Accepting:
         self._slots = slots
         self._gate = gate
         self._clock = endpoint.runtime.clock
+        self._closed = False
         self._unfinished: set[Connection] = set()
         self._waiting: dict[Connection, tuple[Slot, Timer]] = {}  # first lanes that wait for the second
 
@@ -57,7 +58,8 @@ class Accepting:
         return self._endpoint.accepted(self)
 
     def close(self, reason: str) -> None:
-        """Drop all that are not through."""
+        """Drop all that are not through, and all that still come."""
+        self._closed = True
         for connection in list(self._unfinished):
             connection.abort(reason)
         self._unfinished.clear()
@@ -66,6 +68,9 @@ class Accepting:
 
     def connection_opened(self, connection: Connection) -> None:
         self._endpoint.opened(connection)
+        if self._closed:
+            connection.abort("this node is stopping")
+            return
         if len(self._unfinished) >= self._endpoint.config.handshakes_limit:
             self._endpoint.counters.refuse("overloaded")
             connection.abort("too many handshakes at once")

@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._chunks: deque[bytes] = deque()  # what is too much for one write, in order, before `_out`
         self._flushing = False
         self._closing = False
+        self._lost = False
         self._reason = ""
         self._drained: list[asyncio.Future[None]] = []
 
@@ -130,8 +131,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
-        if self._transport is None:
+        if self._transport is None or self._lost:
             return
+        self._lost = True
         told = self._closing
         self._closing = True
         if exc is not None:
@@ -315,6 +317,14 @@ class Connection(asyncio.Protocol):
         self._forget_output()
         if self._transport is not None:
             self._transport.abort()
+
+    def not_made(self, reason: str) -> None:
+        """Whoever was making the connection failed or gave up, perhaps when the transport was there already.
+
+        uvloop then closes the transport without a `connection_lost`, so that is called here.
+        """
+        self.abort(reason)
+        self.connection_lost(None)
 
     def _begin_closing(self, reason: str) -> None:
         self._closing = True

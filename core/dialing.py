@@ -98,12 +98,16 @@ class LaneDial:
 
     async def identified(self) -> Ident:
         """Connect, and return who is there. Raises `LinkError`, `OSError`."""
-        await self._endpoint.runtime.network.create_connection(
-            lambda: self.connection,
-            self._address.host,
-            self._address.port,
-            ssl_context=self._endpoint.client_ssl,
-        )
+        try:
+            await self._endpoint.runtime.network.create_connection(
+                lambda: self.connection,
+                self._address.host,
+                self._address.port,
+                ssl_context=self._endpoint.client_ssl,
+            )
+        except BaseException:
+            self.connection.not_made("the dial was given up")
+            raise
         return await self._identified
 
     async def opened(self, ident: Ident) -> None:

@@ -146,6 +146,7 @@ class Links:
         reason = f"{self.name} is stopping"
         if self._server is not None:
             self._server.close()
+            await self._server.wait_closed()
         if self._discovering is not None:
             self._discovering.cancel()
             await asyncio.gather(self._discovering, return_exceptions=True)
@@ -161,8 +162,6 @@ class Links:
         for connection in list(self._endpoint.connections):
             connection.close(reason)
         await self._endpoint.all_closed()
-        if self._server is not None:
-            await self._server.wait_closed()
 
     def _cannot_listen(self, host: str, error: OSError) -> str:
         where = f"{self.name} cannot listen on {host}, port {self._name.port}"

@@ -93,7 +93,15 @@ class RealServer:
         return self._port
 
     def close(self) -> None:
-        self._server.close()
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, asyncio.SelectorEventLoop):
+            self._server.close()
+            return
+        # Accept nothing more, and close a turn later: until Python 3.12 a connection that was accepted in the turn
+        # before a close is lost without being closed (https://github.com/python/cpython/issues/109564).
+        for listening in self._server.sockets:
+            loop.remove_reader(listening.fileno())
+        loop.call_soon(self._server.close)
 
     async def wait_closed(self) -> None:
         # asyncio's own wait_closed also waits for the accepted connections (Python 3.12), which stay here.

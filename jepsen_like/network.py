@@ -67,6 +67,10 @@ class FaultyNetwork:
         tap = Tap(self._faults, factory, (host, port), Gate())
         try:
             await self._inner.create_connection(lambda: tap, host, port, ssl_context=ssl_context)
+        except BaseException:
+            tap.not_made()
+            raise
+        try:
             return await tap.established()
         except BaseException:
             tap.abandon()

@@ -187,6 +187,8 @@ class Tap(asyncio.Protocol):
         return self.extra("sslcontext", None) is None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._raw_over:
+            return
         self._raw_over = True
         if self.closing:
             self._faults.taps.discard(self)
@@ -355,6 +357,12 @@ class Tap(asyncio.Protocol):
     def abandon(self) -> None:
         """Whoever dialled gave up before the connection was made."""
         self.abort()
+
+    def not_made(self) -> None:
+        """The dial failed or was given up, perhaps when the transport was there: uvloop then tells nobody."""
+        self.abort()
+        if self._raw is not None and not self._raw_over:
+            self.connection_lost(None)
 
     def reset(self) -> bool:
         """End it now; False when its owner does not see it (any more)."""

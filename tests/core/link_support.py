@@ -177,10 +177,11 @@ async def running(*knots: Knot) -> AsyncIterator[None]:
 async def stopped(knot: Knot) -> None:
     """Stop it; the time that a farewell to a deaf peer takes passes on a manual clock too."""
     stop = asyncio.get_running_loop().create_task(knot.links.stop())
-    while not stop.done():
-        if isinstance(knot.clock, ManualClock):
-            knot.clock.advance(0.1)
-        await asyncio.wait([stop], timeout=0.01)
+    async with asyncio.timeout(PATIENCE_S):
+        while not stop.done():
+            if isinstance(knot.clock, ManualClock):
+                knot.clock.advance(0.1)
+            await asyncio.wait([stop], timeout=0.01)
     stop.result()
 
 

@@ -175,6 +175,24 @@ def test_nobody_there_another_cookie_and_no_answer_are_told_apart(loop: str) -> 
     run_on(loop, main())
 
 
+@both_loops
+def test_a_client_that_is_cancelled_at_any_moment_leaves_nothing(loop: str) -> None:
+    async def main() -> None:
+        (a,) = names_of("a")
+        knot = Knot(a)
+        async with running(knot):
+            for moment in range(30):
+                client = client_of(a)
+                connecting = asyncio.create_task(client.connect())
+                await turns(moment)
+                connecting.cancel()
+                await asyncio.gather(connecting, return_exceptions=True)
+                await client.close()
+            await until(lambda: knot.links.open_connections() == 0)
+
+    run_on(loop, main())
+
+
 def test_an_address_that_is_none_is_a_config_error() -> None:
     with pytest.raises(ConfigError):
         client_of("nowhere")

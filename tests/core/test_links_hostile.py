@@ -289,6 +289,45 @@ def test_a_link_that_breaks_the_rules_or_ends_is_down_with_its_reason(loop: str,
     run_on(loop, main())
 
 
+@both_loops
+def test_what_a_leaving_peer_has_sent_still_arrives_behind_its_farewell_on_the_other_lane(loop: str) -> None:
+    async def main() -> None:
+        (a,) = names_of("a")
+        knot = Knot(a)
+        async with running(knot):
+            link = await raw_link(a, raw_ident("b@127.0.0.1:1"))
+            await knot.until_linked("b@127.0.0.1:1")
+            link.control.write(encode_frame(Internal.GOODBYE, b"that is all"))
+            link.control.transport.close()
+            await link.control.until_over()
+            await turns(20)
+            link.signals.write(encode_frame(Channel.SIGNALS, b"last words"))
+            link.signals.write(encode_frame(Internal.GOODBYE, b"that is all"))
+            await knot.until_alone()
+            assert knot.recorder.received_by["b@127.0.0.1:1", Channel.SIGNALS] == [b"last words"]
+            assert knot.recorder.downs("b@127.0.0.1:1")[0][4] == "the peer closed the link: that is all"
+            await link.close()
+
+    run_on(loop, main())
+
+
+def test_a_node_that_stops_says_farewell_behind_its_messages_on_both_lanes() -> None:
+    async def main() -> None:
+        (a,) = names_of("a")
+        knot = Knot(a)
+        async with running(knot):
+            link = await raw_link(a, raw_ident("b@127.0.0.1:1"))
+            await knot.until_linked("b@127.0.0.1:1")
+            knot.links.send("b@127.0.0.1:1", Channel.SIGNALS, b"last words")
+        farewell = (Internal.GOODBYE, f"{a} is stopping".encode())
+        for lane in (link.control, link.signals):
+            await lane.until_over()
+            assert link.frames(lane)[-1] == farewell
+        assert (Channel.SIGNALS, b"last words") in link.frames(link.signals)
+
+    run_on("asyncio", main())
+
+
 def test_a_breach_is_told_to_the_peer_that_committed_it() -> None:
     async def main() -> None:
         (a,) = names_of("a")

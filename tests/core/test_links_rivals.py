@@ -22,6 +22,7 @@ from tests.core.link_support import (
     raw_link,
     run_on,
     running,
+    stopped,
     told_in_order,
     until,
 )
@@ -80,6 +81,27 @@ def test_of_dials_that_cross_one_link_survives_and_nobody_sees_it_flap(loop: str
                     assert knot.links.connected()[peer].incarnation == 1
             finally:
                 await asyncio.gather(left.links.stop(), right.links.stop())
+
+    run_on(loop, main())
+
+
+@both_loops
+@pytest.mark.parametrize("faulty", [False, True])
+def test_a_stop_at_any_moment_of_a_dial_ends_everything(loop: str, faulty: bool) -> None:
+    """uvloop closes a connection whose making is cancelled without telling its protocol."""
+
+    async def main() -> None:
+        for moment in range(60):
+            a, b = names_of("ab")
+            nets = [FaultyNetwork(RealNetwork()) if faulty else RealNetwork() for _ in range(2)]
+            knots = [Knot(a, seeds=[b], network=nets[0]), Knot(b, seeds=[a], network=nets[1])]
+            for knot in knots:
+                await knot.links.start()
+            await turns(moment)
+            for knot in knots:
+                await stopped(knot)
+                assert knot.links.open_connections() == 0
+                told_in_order(knot.recorder)
 
     run_on(loop, main())
 
