@@ -190,8 +190,12 @@ def drain(
     report = asking.ask(at, "drain", deadline_s, cookie_file=cookie_file, timeout_s=deadline_s + 10.0)
     if json:
         output.print_json(report)
-    else:
-        typer.echo(f"drained: {report}")
+        return
+    found = _expect(dict, report, "drain")
+    left = ", ".join(str(name) for name in found.get("left") or ())
+    typer.echo(
+        f"{found.get('handed_over')} singletons handed over" + (f"; not handed over: {left}" if left else "")
+    )
 
 
 @app.command()

@@ -14,14 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quorate.core import LinkError, NodeLost, NodeUp, resolve_cookie
+from quorate.consensus import StoreError
+from quorate.core import ConfigError, LinkError, NodeLost, NodeUp, resolve_cookie
 from quorate.core.real import RealClock, RealEntropy
 from quorate.node import Node
+from quorate.registry import DrainReport
 
 from .asking import DRAIN_S
 from .events import Events
 from .exports import load_exports
 from .failures import DONE, INTERRUPTED, CommandFailed
+
+_ANSWER_TURNS = 20  # of the loop, for the answer to a client to leave before the links end
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,9 @@ class _Serving:
         self._options = options
         self._orders = orders
         self._events = Events(options.name, RealClock(), as_json=options.json)
+        self._drain_s = options.drain_s
+        self._drained: asyncio.Future[DrainReport] = asyncio.get_running_loop().create_future()
+        node.add_admin("drain", self._asked_to_drain)
 
     async def run(self) -> int:
         opening = asyncio.ensure_future(self._node.open())
@@ -144,10 +151,39 @@ class _Serving:
         if self._orders.stop.is_set():
             return
         self._events.tell("draining", "draining: handing everything over (another SIGTERM stops the wait)")
-        draining = asyncio.ensure_future(self._node.drain(self._options.drain_s))
-        if await _first(draining, self._orders.stop.wait()):
-            report = draining.result()
-            self._events.tell("drained", f"drained: {report}")
+        draining = asyncio.ensure_future(self._hand_over())
+        try:
+            if not await _first(draining, self._orders.stop.wait()):
+                return
+        except StoreError as error:
+            raise CommandFailed(f"ended without handing over: {error}") from error
+        report = draining.result()
+        left = [str(name) for name in report.left]
+        rest = f"; left for want of another node or of time: {', '.join(left)}" if left else ""
+        self._events.tell(
+            "drained",
+            f"drained: {report.handed_over} singletons handed over{rest}",
+            handed_over=report.handed_over,
+            left=left,
+        )
+        self._drained.set_result(report)
+        for _ in range(_ANSWER_TURNS):
+            await asyncio.sleep(0)
+
+    async def _hand_over(self) -> DrainReport:
+        if not self._node.nodes():  # nobody to hand anything to
+            held = [one.name for one in self._node.singletons.status() if one.owner == self._node.name]
+            return DrainReport(0, tuple(held))
+        return await self._node.drain(self._drain_s)
+
+    async def _asked_to_drain(self, deadline_s: Any) -> object:
+        """A client's order. It is answered when all is handed over, just before the node ends."""
+        if not isinstance(deadline_s, int | float) or deadline_s < 0:
+            raise ConfigError(f"a deadline in seconds is a number from 0, not {deadline_s!r}")
+        self._drain_s = float(deadline_s)
+        self._orders.drain.set()
+        report = await asyncio.shield(self._drained)
+        return {"handed_over": report.handed_over, "left": [str(name) for name in report.left]}
 
     def _node_event(self, event: NodeUp | NodeLost) -> None:
         if isinstance(event, NodeUp):
