@@ -62,9 +62,8 @@ class LeaderLine:
         self._desk = desk
         self._answered = answered
         self._loop = asyncio.get_running_loop()
-        self._last_id = int.from_bytes(
-            entropy.token(7), "big"
-        )  # far from where any other start of this node is
+        # Far from where any other start of this node is, lest an answer to that one pass for one to this.
+        self._last_id = int.from_bytes(entropy.token(7), "big")
 
     def new_id(self) -> int:
         """An id for a question."""
