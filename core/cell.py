@@ -169,7 +169,6 @@ class Cell:
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
-        self.drop_mailbox()
         self.kernel.bury(self)
 
     def crashed(self, error: BaseException) -> None:
@@ -195,7 +194,7 @@ class Cell:
 
     def broken(self, error: BaseException) -> None:
         """This library failed in the process's turn: the process ends, the node goes on."""
-        self.reason = error if self.state == ALIVE else self.reason
+        self.ended(error)
         self.finish()
 
     # -- people --------------------------------------------------------------------------------------------

@@ -363,7 +363,7 @@ class Kernel:
 
     def exit(self, source: Pid, target: Pid, reason: object) -> None:
         """Send an explicit exit signal."""
-        self.signal(self.emit_exit, source, target, reason, False)
+        self.emit_exit(source, target, reason, False)
 
     def emit_exit(self, source: Pid, target: Pid, reason: object, linked: bool) -> None:
         if not self.is_here(target):

@@ -468,9 +468,10 @@ def test_node_events_reach_processes_and_callbacks_until_they_want_no_more(play:
                 if len(seen) == 2:
                     self.monitor_nodes(False)
 
-        a.spawn(observer)
+        watcher = a.spawn(observer)
         a.spawn(observer_that_ends)
         await turns()
+        assert list(a.kernel._node_watchers) == [watcher.serial]
         subscription = a.on_nodes(heard.append)
         world.cut(a, b, "a reason")
         await turns()

@@ -81,6 +81,37 @@ def test_a_cycle_through_three_nodes_is_found(play: Play) -> None:
     play.two(main)
 
 
+def test_a_cycle_is_found_where_it_would_be_closed_without_a_word_to_another_node(play: Play) -> None:
+    class Closing(Caller):
+        def __init__(self) -> None:
+            super().__init__()
+            self.path: tuple[object, ...] = ()
+
+        async def ask(self) -> str:
+            assert self.next is not None
+            try:
+                return await self.next.call(Caller.ask)
+            except CallCycle as cycle:
+                self.path = cycle.path
+                return "found"
+
+        def found(self) -> tuple[object, ...]:
+            return self.path
+
+    async def main(a: Node, b: Node, world: World) -> None:
+        first, second = await a.start(Caller), await b.start(Closing)
+        await first.call(Caller.call_next, a.ref(second.pid, Caller))
+        await second.call(Caller.call_next, b.ref(first.pid, Caller))
+        world.wire(b, a).paused = True
+        call = asyncio.create_task(first.call(Caller.ask))
+        await world.settle()
+        assert await second.call(Closing.found) == (first.pid, second.pid, first.pid)
+        world.resume(b, a)
+        assert await call == "then found"
+
+    play.two(main)
+
+
 def test_a_call_from_a_task_of_the_handler_counts_as_the_handler_s(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         one, two = await node.start(Caller), await node.start(Caller)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quorate.core import Down, Exit, ExitSignal, MonitorRef, Node, Pid, Process, RemoteError
+from quorate.core import Down, Exit, ExitSignal, GenServer, MonitorRef, Node, Pid, Process, RemoteError
 from tests.core.conftest import Play
 from tests.core.nodes import World
 from tests.support import turns
@@ -321,7 +321,10 @@ def test_no_exit_signal_arrives_after_unlink_returned(anywhere: Play) -> None:
         pid = a.spawn(body)
         await world.settle()
         a.send(pid, "unlink")
-        await turns()
+        await world.settle()
+        info = b.process_info(target)
+        assert info is not None
+        assert info.links == ()
         b.exit(target, "gone")
         await world.settle()
         assert seen == []
@@ -391,18 +394,24 @@ def test_links_that_cross_an_unlink_end_the_same_on_both_sides(play: Play) -> No
     play.two(main)
 
 
-def test_a_chain_of_thousands_of_links_ends_without_recursion(play: Play) -> None:
+def test_a_chain_of_thousands_of_links_ends_without_recursion(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Link(GenServer):
+        def __init__(self, previous: Pid | None) -> None:
+            if previous is not None:
+                self.process.link(previous)
+
     async def main(node: Node, world: World) -> None:
-        previous = first = node.spawn(wait)
+        first = previous = (await node.start(Link, None)).pid
         for _ in range(3_000):
-            previous = node.spawn(linked, previous)
-        await turns()
+            previous = (await node.start(Link, previous)).pid
         last = asyncio.create_task(node.down(previous))
-        await turns()
+        await turns(2)
         node.exit(first, "gone")
         assert (await last).reason == "gone"
-        await turns()
         assert node.processes() == []
+        assert caplog.records == []
 
     play.one(main)
 
