@@ -298,6 +298,29 @@ def test_an_older_own_snapshot_is_ignored() -> None:
     assert cluster["a"].first_index == 8
 
 
+def test_a_follower_whose_log_parts_before_the_leaders_base_gets_a_snapshot() -> None:
+    """It has an own entry at the very index that the leader has compacted up to, of an earlier term."""
+    cluster = Cluster(trailing_entries=0)
+    cluster.elect("b")
+    cluster.cut("b", "ac")
+    cluster.propose("b", 40)
+    cluster.settle("b")
+    cluster.elect("a", "ac")
+    cluster.propose("a", 10)
+    cluster.settle("ac")
+    cluster.snapshot("a")
+    cluster["a"].transfer("c", cluster.nodes["a"].now)
+    cluster.settle("ac")
+    cluster["c"].transfer("a", cluster.nodes["c"].now)
+    cluster.settle("ac")
+    assert (cluster["a"].first_index, cluster["a"].term_at(12), cluster["b"].term_at(12)) == (13, 2, 1)
+    cluster.soup.clear()
+    cluster.heal()
+    cluster.heartbeat("a")
+    cluster.heartbeat("a")
+    assert cluster.values("b") == cluster.values("a")
+
+
 def test_a_crash_between_saving_a_snapshot_and_dropping_the_log_is_mended() -> None:
     """The old log on disk ends before the snapshot, or is another one: it must not be continued."""
     for last in (5, 12):
