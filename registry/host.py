@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from quorate.consensus import Store
-from quorate.core import Node, Pid, TooLarge
-from quorate.core.proxy import exported_servers
+from quorate.core import Node, Pid, TooLarge, exported_servers
 
 from .book import Book
 from .keeper import Keeper

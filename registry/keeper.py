@@ -11,55 +11,37 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from quorate.consensus import (
-    Delete,
-    Get,
-    KeyValue,
-    Op,
-    OutcomeUnknown,
-    Put,
-    StoreError,
-    absent,
-    session_alive,
-    unchanged,
-)
+from quorate.consensus import OutcomeUnknown, StoreError
 from quorate.core import (
     CalleeExited,
     CallError,
     DecodeError,
     Down,
     EncodeError,
-    NoProcess,
     NotCallable,
     Pid,
-    ProcessControl,
+    Request,
     TooLarge,
+    encode_error,
+    encode_value,
+    interrupt,
     show,
     sleep,
+    start_held,
+    stop_process,
     timeout,
 )
-from quorate.core.answers import encode_error, encode_value
-from quorate.core.calls import Request
-from quorate.core.proxy import interrupt, start_held, stop_process
 
 from . import delivery as d
 from . import ownership as o
 from .delivery import Delivery, Flush, Parcel
 from .errors import ClaimLost, NotASingleton
-from .keys import ASSIGNMENTS, CHECKPOINTS, HANDED_OVER, OWNERS, decode_name
+from .keys import decode_name
 from .letters import Answer, Call, Forget, Offer, Prepare, Prepared, Taken, unpack_content
+from .owner_store import OwnerStore
 from .ownership import Own, Ownership, Phase
 from .parking import ParkedState
-from .records import (
-    CHECKPOINT_ON_MOVE_BYTES,
-    Checkpoint,
-    decode_checkpoint,
-    decode_handed_over,
-    decode_own,
-    encode_checkpoint,
-    encode_handed_over,
-    encode_own,
-)
+from .running import Handled, Reconciled, Running
 from .singleton import MESSAGE, RECONCILE, Parked, Singleton, begin, release
 
 if TYPE_CHECKING:
@@ -71,65 +53,6 @@ RETRY_S = 0.2
 MOVED = "handed_over"  # the exit reason of a process whose singleton runs elsewhere now
 
 
-class Handled:
-    """Where the process's answer to one message goes: to the router it came from, if anybody waits."""
-
-    __slots__ = ("keeper", "number")
-
-    def __init__(self, keeper: "Keeper", number: int) -> None:
-        self.keeper = keeper
-        self.number = number
-
-    def give(self, value: object) -> None:
-        self.keeper.host.post.enter(self.keeper.handled, self.number, value, None)
-
-    def refuse(self, error: CallError) -> None:
-        if not isinstance(
-            error, NoProcess
-        ):  # that one says: the process ended before it came to this message
-            self.keeper.host.post.enter(self.keeper.handled, self.number, None, error)
-
-
-class Reconciled:
-    """Where the process's answer to an offer of parked state goes."""
-
-    __slots__ = ("keeper", "offer")
-
-    def __init__(self, keeper: "Keeper", offer: Offer) -> None:
-        self.keeper = keeper
-        self.offer = offer
-
-    def give(self, value: object) -> None:
-        self.keeper.host.post.enter(self.keeper.reconciled, self.offer, True)
-
-    def refuse(self, error: CallError) -> None:
-        self.keeper.host.post.enter(self.keeper.reconciled, self.offer, False)
-
-
-class Running:
-    """The process of one ownership, and what it has not handled yet."""
-
-    def __init__(self, own: Own) -> None:
-        self.own = own
-        self.fence = own.fence
-        self.server: Singleton[Any] | None = None
-        self.control: ProcessControl | None = None
-        self.unhandled: dict[int, Parcel] = {}  # accepted, in order, by number
-        self.state: object = None  # what it handed over, while it is held
-        self.encoded: bytes | None = None
-        self.checkpoint_revision = 0
-        self.handed_over: tuple[int, ...] = ()
-        self.checkpointing = asyncio.Lock()
-        self.given_up: asyncio.Future[bool] | None = (
-            None  # whether the store took its state when it was retired
-        )
-        self.gone = asyncio.Event()  # the process is dead, or will never be started
-
-    @property
-    def pid(self) -> Pid | None:
-        return self.control.pid if self.control is not None else None
-
-
 class Keeper:
     """The shell of one name on one host."""
 
@@ -139,6 +62,7 @@ class Keeper:
         self.term = decode_name(name)
         self.machine = Ownership(host.pid)
         self.delivery = Delivery(host.pid)
+        self.records = OwnerStore(host.store, host.codec, name, host.pid)
         self.running: Running | None = None
         self.routers: set[Pid] = set()  # sent for an ownership that has moved, and have not flushed
         self._prepared: Prepare | None = None
@@ -311,19 +235,13 @@ class Keeper:
     # Becoming the owner
 
     async def _acquire(self, effect: o.Acquire) -> None:
-        own_key = OWNERS + self.name
-        me = Own(self.host.pid.node, self.host.pid.creation, self.host.pid)
         try:
-            result = await self.host.store.txn(
-                [absent(own_key), unchanged(ASSIGNMENTS + self.name, effect.assigned_revision)],
-                [Put(own_key, encode_own(self.host.codec, me), effect.session)],
-                [Get(own_key)],
-            )
+            own, revision = await self.records.acquire(effect.session, effect.assigned_revision)
         except StoreError as error:
             log.info("%r is not acquired: %s", self.term, error)
             self._tell(self.machine.acquire_failed, effect.op)
             return
-        self._tell(self.machine.acquired, effect.op, self._own(result.results[0]), result.revision)
+        self._tell(self.machine.acquired, effect.op, own, revision)
 
     def _do_start(self, effect: o.Start) -> None:
         running = self.running = Running(effect.own)
@@ -365,29 +283,19 @@ class Keeper:
 
     async def _read_state(self, running: Running) -> object:
         """What this ownership begins with: what was prepared for it, or else the last checkpoint."""
-        own, prepared = running.own, self._prepared
-        store = self.host.store
+        own, prepared, codec = running.own, self._prepared, self.host.codec
         while True:
             try:
-                checkpoint = await store.get(CHECKPOINTS + self.name)
-                handed_over = await store.get(HANDED_OVER + self.name)
+                checkpoint = await self.records.recall(running)
                 break
             except StoreError as error:
-                if store.session.id != own.session:
+                if not self._gate(running)():
                     raise
                 log.info("the checkpoint of %r is not read yet: %s", self.term, error)
                 await sleep(self.host.clock, RETRY_S)
-        running.checkpoint_revision = checkpoint.mod_revision if checkpoint is not None else 0
-        running.handed_over = decode_handed_over(self.host.codec, handed_over)
-        if (
-            prepared is not None
-            and own.after
-            and (prepared.fence, prepared.attempt) == (own.after, own.attempt)
-        ):
-            return self.host.codec.decode(prepared.state)
-        if checkpoint is None:
-            return None
-        return self.host.codec.decode(decode_checkpoint(self.host.codec, checkpoint).data)
+        if prepared is not None and (prepared.fence, prepared.attempt) == (own.after, own.attempt):
+            return codec.decode(prepared.state)
+        return None if checkpoint is None else codec.decode(checkpoint)
 
     def _start_failed(self, running: Running, error: Exception) -> None:
         """It could not take over. (When the session is lost meanwhile, what follows comes from there.)"""
@@ -429,17 +337,13 @@ class Keeper:
         self.host.ownership_changed()
 
     async def _release(self, effect: o.Release) -> None:
-        own_key = OWNERS + self.name
         try:
-            result = await self.host.store.txn(
-                [unchanged(own_key, effect.fence)], [Delete(own_key)], [Get(own_key)]
-            )
+            own, revision = await self.records.release(effect.fence)
         except StoreError as error:
             log.info("%r is not released yet: %s", self.term, error)
-            self.host.post.enter(lambda: self.perform(self.machine.release_failed(effect.op)))
+            self._tell(self.machine.release_failed, effect.op)
             return
-        own = None if result.succeeded else self._own(result.results[0])
-        self._tell(self.machine.released, effect.op, own, result.revision)
+        self._tell(self.machine.released, effect.op, own, revision)
 
     # Handing over
 
@@ -521,43 +425,26 @@ class Keeper:
 
     async def _commit(self, effect: o.Commit) -> None:
         running = self.running
-        assert running is not None and running.encoded is not None
-        own_key, codec = OWNERS + self.name, self.host.codec
-        target = effect.target
-        own = Own(target.node, target.creation, target, effect.fence, effect.attempt)
-        handed_over = encode_handed_over(codec, (*running.handed_over, effect.fence))
-        then: list[Op] = [
-            Put(own_key, encode_own(codec, own), effect.target_session),
-            Put(HANDED_OVER + self.name, handed_over),
-        ]
-        if len(running.encoded) <= CHECKPOINT_ON_MOVE_BYTES:
-            checkpoint = encode_checkpoint(codec, Checkpoint(effect.fence, running.encoded))
-            then.append(Put(CHECKPOINTS + self.name, checkpoint))
+        assert running is not None
         try:
-            result = await self.host.store.txn(
-                [unchanged(own_key, effect.fence), session_alive(effect.target_session)], then, [Get(own_key)]
+            own, revision = await self.records.commit(
+                running, effect.target, effect.target_session, effect.attempt
             )
         except StoreError as error:
+            log.info("the move of %r to %s: %s", self.term, effect.target.node, error)
             unknown = isinstance(error, OutcomeUnknown)
-            log.info("the move of %r to %s: %s", self.term, target.node, error)
             self._tell(self.machine.commit_failed, effect.fence, unknown=unknown)
             return
-        self._tell(self.machine.commit_answered, effect.fence, self._own(result.results[0]), result.revision)
+        self._tell(self.machine.commit_answered, effect.fence, own, revision)
 
     async def _reclaim(self, effect: o.Reclaim) -> None:
-        own_key, me = OWNERS + self.name, self.host.pid
-        own = Own(me.node, me.creation, me, effect.fence)
         try:
-            result = await self.host.store.txn(
-                [unchanged(own_key, effect.fence)],
-                [Put(own_key, encode_own(self.host.codec, own), effect.session)],
-                [Get(own_key)],
-            )
+            own, revision = await self.records.reclaim(effect.fence, effect.session)
         except StoreError as error:
             log.info("whether %r has moved is not known yet: %s", self.term, error)
             self._tell(self.machine.reclaim_failed, effect.fence)
             return
-        self._tell(self.machine.reclaimed, self._own(result.results[0]), result.revision)
+        self._tell(self.machine.reclaimed, own, revision)
 
     def _do_renewed(self, effect: o.Renewed) -> None:
         running = self.running
@@ -649,47 +536,34 @@ class Keeper:
         self.host.ownership_changed()
 
     async def _retire(self, effect: o.Retire) -> None:
-        """Give the ownership up with its state as the checkpoint; what the store does not take is parked.
-
-        The fence is recorded as handed over, so that nobody reconciles with what is parked although it was taken.
-        """
+        """Give the ownership up with its state as the checkpoint; what the store does not take is parked."""
         running = self.running
         if running is None or running.control is None or not await self._take_state(running):
             return
         assert running.encoded is not None
-        own_key, codec = OWNERS + self.name, self.host.codec
-        checkpoint = encode_checkpoint(codec, Checkpoint(effect.fence, running.encoded))
-        handed_over = encode_handed_over(codec, (*running.handed_over, effect.fence))
         parked = ParkedState(self.name, running.fence, self.host.node.name, running.encoded)
-        then: list[Op] = [
-            Put(CHECKPOINTS + self.name, checkpoint),
-            Put(HANDED_OVER + self.name, handed_over),
-            Delete(own_key),
-        ]
         given_up = running.given_up = asyncio.get_running_loop().create_future()
         try:
-            result = await self.host.store.txn([unchanged(own_key, effect.fence)], then, [Get(own_key)])
+            succeeded, own, revision = await self.records.retire(running)
         except (StoreError, TooLarge) as error:
             given_up.set_result(False)
             log.warning("%r is parked, the store does not take its state: %s", self.term, error)
             await self.host.parking.keep(parked)
             stop_process(self.host.node, running.control.pid, MOVED)
             return
-        given_up.set_result(result.succeeded)
-        if not result.succeeded:
+        given_up.set_result(succeeded)
+        if not succeeded:
             log.warning("%r is parked, its ownership was over before it was given up", self.term)
             await self.host.parking.keep(parked)
-        self.host.post.enter(
-            self._retired, running, None if result.succeeded else result.results[0], result.revision
-        )
+        self.host.post.enter(self._retired, running, own, revision)
 
-    def _retired(self, running: Running, item: KeyValue | None, revision: int) -> None:
+    def _retired(self, running: Running, own: Own | None, revision: int) -> None:
         if not self._is_current(running) or running.pid is None or self.machine.phase is not Phase.RETIRING:
             return
         self.running = None
         self.perform(self.delivery.ended(list(running.unhandled.values())))
         stop_process(self.host.node, running.pid, MOVED)
-        self.perform(self.machine.retired(running.fence, self._own(item), revision, self.host.now()))
+        self.perform(self.machine.retired(running.fence, own, revision, self.host.now()))
         self.host.ownership_changed()
 
     # Parked state
@@ -718,26 +592,8 @@ class Keeper:
     # Checkpoints
 
     async def checkpoint(self, fence: int, state: object) -> None:
-        """See `Singleton.checkpoint`. Each is guarded by the last, so that a late one never replaces a newer one."""
-        running, codec = self.running, self.host.codec
+        """See `Singleton.checkpoint`."""
+        running = self.running
         if running is None or running.fence != fence or not self._gate(running)():
             raise ClaimLost(self.term, fence)
-        own_key, key = OWNERS + self.name, CHECKPOINTS + self.name
-        record = encode_checkpoint(codec, Checkpoint(fence, codec.encode(state, "checkpoint")))
-        async with running.checkpointing:
-            while True:
-                result = await self.host.store.txn(
-                    [unchanged(own_key, running.fence), unchanged(key, running.checkpoint_revision)],
-                    [Put(key, record)],
-                    [Get(key), Get(own_key)],
-                )
-                item = result.results[0]
-                running.checkpoint_revision = item.mod_revision if item is not None else 0
-                if result.succeeded:
-                    return
-                own = result.results[1]
-                if own is None or own.mod_revision != running.fence:
-                    raise ClaimLost(self.term, fence)
-
-    def _own(self, item: KeyValue | None) -> Own | None:
-        return None if item is None else decode_own(self.host.codec, item)
+        await self.records.checkpoint(running, self.term, self.host.codec.encode(state, "checkpoint"))

@@ -382,7 +382,7 @@ class Ownership:
             self.phase = Phase.IDLE
         return self.own_seen(own, revision, now)
 
-    def release_failed(self, op: int) -> list[Effect]:
+    def release_failed(self, op: int, now: float) -> list[Effect]:
         """Nothing is known of what became of `Release`."""
         return [Wait(FIRST_DELAY_S)] if self.phase is Phase.RELEASING and op == self._op else []
 

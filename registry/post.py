@@ -16,8 +16,18 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol
 
-from quorate.core import Busy, Down, MonitorRef, Node, NodeLost, NodeUp, Pid, QuorateError
-from quorate.core.proxy import start_proxy, stop_process
+from quorate.core import (
+    Busy,
+    Down,
+    MonitorRef,
+    Node,
+    NodeLost,
+    NodeUp,
+    Pid,
+    QuorateError,
+    start_proxy,
+    stop_process,
+)
 
 from .delivery import Bounce, Parcel
 from .letters import Letter, export_letters, pack_content

@@ -17,12 +17,13 @@ from quorate.core import (
     NoProcess,
     Pid,
     RemoteError,
+    Request,
     TooLarge,
+    decode_answer,
     plain_error,
+    start_proxy,
+    stop_process,
 )
-from quorate.core.answers import decode_answer
-from quorate.core.calls import Request
-from quorate.core.proxy import start_proxy, stop_process
 
 from .book import Book
 from .delivery import Bounce, Flush, Flushed, Lost, Parcel

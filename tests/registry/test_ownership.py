@@ -187,7 +187,7 @@ class World:
         if isinstance(effect, o.Reclaim):
             return machine.reclaim_failed(effect.fence, now)
         assert isinstance(effect, o.Release)
-        return machine.release_failed(effect.op)
+        return machine.release_failed(effect.op, now)
 
     # What happens
 
