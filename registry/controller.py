@@ -43,6 +43,7 @@ class Controller:
         self._members_since = self._clock.monotonic()
         self._dirty = False
         self._running = False
+        self._failed = False  # some assignment was not written
         self._settled: Timer | None = None
 
     def changed(self) -> None:
@@ -51,6 +52,12 @@ class Controller:
             self._running = True
             self._post.task(self._run())
         self._dirty = True
+
+    def tick(self) -> None:
+        """Now and then: try again what the store did not take."""
+        if self._failed:
+            self._failed = False
+            self.changed()
 
     def members_changed(self) -> None:
         """Somebody came or went, drains, or exports something else."""
@@ -109,6 +116,7 @@ class Controller:
             )
         except StoreError as error:
             log.info("%r is not assigned to %s yet: %s", action.name, action.node, error)
+            self._failed = True
 
 
 def placement_key(term: object, name: bytes) -> Key:

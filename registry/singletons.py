@@ -242,7 +242,7 @@ class Singletons:
         self._post.enter(self._host.tick)
         self._post.enter(self._router.tick)
         self._post.enter(self._write_member)
-        self._controller.changed()
+        self._controller.tick()
         self._changed.set()
 
     # Inside

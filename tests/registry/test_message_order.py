@@ -323,6 +323,54 @@ def test_lost_links_may_lose_messages_but_never_reorder_or_repeat_them_and_every
     run(steps)
 
 
+def scenario(*steps: tuple[object, ...]) -> World:
+    """The first node owns it, everybody knows, and everything of before has arrived; then these steps."""
+    world = World()
+    world.change(host_of(0))
+    for node in range(NODES):
+        world.apply(node)
+    for name, *arguments in steps:
+        getattr(world, str(name))(*arguments)
+    return world
+
+
+def test_what_its_router_gave_up_never_arrives_behind_what_followed_it() -> None:
+    """1 is forwarded from the first node to the second and slow; its router loses the first node and goes on with 2."""
+    world = scenario(
+        ("send", 2, False), ("receive", 2, 0), ("move", 1), ("apply", 1), ("apply", 2), ("cut", 2, 0)
+    )
+    world.send(2, False)
+    world.receive(2, 1)
+    world.handle()
+    world.receive(0, 1)
+    world.handle()
+    assert world.handled == [(2, 2)]
+
+
+def test_a_call_whose_answer_was_lost_on_a_link_that_its_router_did_not_think_of_fails() -> None:
+    """The router sent it to the first node, the second one answered: and that link was cut."""
+    world = scenario(
+        ("send", 2, True), ("receive", 2, 0), ("move", 1), ("receive", 0, 1), ("apply", 1), ("handle",)
+    )
+    world.cut(2, 1)
+    world.heal(2, 1)
+    world.apply(2)
+    for pair in ((2, 0), (0, 1), (1, 2)):
+        world.receive(*pair)
+    assert world.failed == {(2, 1): Failure.UNKNOWN} and world.handled == [(2, 1)]
+
+
+def test_a_flush_is_answered_when_the_host_knows_what_its_router_knows() -> None:
+    there = Delivery(host_of(0))
+    there.gained(5)
+    late = Flush(host_of(1), 5, 1, over=8)
+    assert there.arrived(late) == []
+    assert there.arrived(Flush(host_of(2), 5, 1, over=4)) == [
+        Flushed(host_of(2), 1, Owner(host_of(0), 5), (), True)
+    ]
+    assert there.ended([]) == [Flushed(host_of(1), 1, Owner(host_of(0), 5), (), False)]
+
+
 def test_messages_beyond_the_limit_are_refused_and_not_held() -> None:
     route = Route(lambda host: True, limit=2)
     assert route.post("a", call=True) == [] and route.post("b", call=False) == []
