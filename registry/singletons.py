@@ -119,7 +119,8 @@ class Singletons:
     async def get(self, name: Name[S], *, pin: str | None = None, timeout_s: float | None = None) -> Ref[S]:
         """A reference to the singleton, which from now on the cluster keeps running.
 
-        The reference is good before the singleton runs: messages wait for it. `pin` is the node where it should be
+        The reference is good before the singleton runs: messages wait for it. (To monitor it says nothing: it names this
+        node's way to the singleton, which stays.) `pin` is the node where it should be
         while that lives. Raises `NotASingleton`, `SingletonConflict` (the name is in use for another class),
         `NoQuorum`, `OutcomeUnknown`.
         """
@@ -178,13 +179,13 @@ class Singletons:
 
         What is not handed over within `deadline_s` seconds is given up with its state as the checkpoint, or parked.
         """
-        before = {keeper.term for keeper in self._host.owned()}
+        before = len(self._host.owned())
         self._draining = True
         self._post.enter(self._write_member)
         await self._until(self._empty, deadline_s)
-        left = {keeper.term for keeper in self._host.owned()}
+        left = tuple(keeper.term for keeper in self._host.owned())
         await self._give_up()
-        return DrainReport(len(before - left), tuple(sorted(left, key=repr)))
+        return DrainReport(max(0, before - len(left)), left)
 
     async def stop(self) -> None:
         """Give up what runs here (its state becomes the checkpoint, or is parked), and take part no more."""
