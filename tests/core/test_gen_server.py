@@ -499,6 +499,9 @@ class Ending(GenServer):
         return None
 
     async def terminate_slowly(self, reason: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
         async with asyncio.timeout(1):
             await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
@@ -601,13 +604,22 @@ def test_messages_sent_by_init_to_itself_are_handled_after_it(play: Play) -> Non
     class Eager(Counter):
         def __init__(self) -> None:
             self.process.send(self.pid, "from init")
-            Ref.of(self).cast(Counter.incr)
+            for _ in range(3):
+                Ref.of(self).cast(Eager.one_at_a_time)
             super().__init__(10)
+            self.inside = 0
+
+        async def one_at_a_time(self) -> None:
+            self.inside += 1
+            assert self.inside == 1
+            await asyncio.sleep(0)
+            self.inside -= 1
+            self.n += 1
 
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Eager)
         assert await ref.call(Counter.what_was_heard) == ["from init"]
-        assert await ref.call(Counter.value) == 11
+        assert await ref.call(Counter.value) == 13
 
     play.one(main)
 
@@ -698,6 +710,43 @@ def test_a_server_that_sends_to_itself_for_ever_does_not_starve_the_others(play:
             node.exit(greedy.pid, "kill")
 
     play.one(main, ProcessConfig(slice_messages=8, turn_messages=16))
+
+
+def test_a_server_with_a_full_mailbox_lets_others_have_their_turn_in_between(play: Play) -> None:
+    order: list[str] = []
+
+    class Noting(GenServer):
+        def note(self, name: str) -> None:
+            order.append(name)
+
+    async def main(node: Node, world: World) -> None:
+        full, other = await node.start(Noting), await node.start(Noting)
+        for _ in range(100):
+            full.cast(Noting.note, "full")
+        other.cast(Noting.note, "other")
+        await turns(2)
+        assert order.index("other") == 8
+        assert len(order) == 101
+
+    play.one(main, ProcessConfig(slice_messages=8))
+
+
+def test_ctrl_c_in_a_method_ends_the_server_and_then_stops_the_program(play: Play) -> None:
+    class Interrupted(GenServer):
+        def now(self) -> None:
+            raise KeyboardInterrupt
+
+    reasons: list[Any] = []
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Interrupted)
+        node.watch(ref.pid, lambda down: reasons.append(down.reason))
+        ref.cast(Interrupted.now)
+        await asyncio.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        play.one(main)
+    assert isinstance(reasons[0], KeyboardInterrupt)
 
 
 def test_a_result_that_cannot_travel_is_an_error_for_the_caller_alone(play: Play) -> None:

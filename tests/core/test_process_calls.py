@@ -200,6 +200,37 @@ def test_a_server_that_a_handler_starts_is_not_part_of_its_chain(play: Play) -> 
     play.one(main)
 
 
+def test_a_task_that_a_new_server_starts_does_not_act_for_whoever_started_it(play: Play) -> None:
+    class Child(GenServer):
+        def __init__(self, parent: "Ref[Parent]") -> None:
+            self.parent = parent
+            self.task = asyncio.create_task(self._ask())
+
+        async def _ask(self) -> None:
+            results.append(await self.parent.call(Parent.one))
+
+    class Parent(GenServer):
+        def __init__(self, node: Node) -> None:
+            self.node = node
+
+        async def begin(self) -> None:
+            await self.node.start(Child, Ref.of(self))
+            await turns(10)
+
+        def one(self) -> int:
+            return 1
+
+    results: list[int] = []
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Parent, node)
+        await ref.call(Parent.begin)
+        await turns()
+        assert results == [1]
+
+    play.one(main)
+
+
 def test_bodies_can_call_servers(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = a.ref((await b.start(Counter)).pid, Counter)

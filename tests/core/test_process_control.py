@@ -156,16 +156,19 @@ def test_a_handler_that_refuses_to_be_cancelled_is_cancelled_at_each_step(play: 
 def test_a_handler_that_ends_in_spite_of_the_closed_gate_gives_no_result(play: Play) -> None:
     class Swallowing(GenServer):
         async def swallow(self) -> str:
+            inside.set()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
             return "as if nothing had been"
+
+    inside = asyncio.Event()
 
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Swallowing)
         gate = Gate()
         node.control(ref.pid).set_gate(gate)
         call = asyncio.create_task(ref.call(Swallowing.swallow))
-        await turns(2)
+        await inside.wait()
         gate.open = False
         with pytest.raises(CalleeExited):
             await call
