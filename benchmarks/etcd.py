@@ -1,6 +1,7 @@
 """A real etcd cluster of three members on this machine, when `etcd` and the `aetcd` client are installed."""
 
 import asyncio
+import importlib
 import importlib.util
 import shutil
 import signal
@@ -61,8 +62,7 @@ class Etcd:
             await member.wait()
 
     def client(self, member: int = 0) -> Any:
-        import aetcd
-
+        aetcd: Any = importlib.import_module("aetcd")  # of the dependency group "bench"
         return aetcd.Client("127.0.0.1", self.client_ports[member], timeout=10)
 
     async def leader(self) -> int:

@@ -10,8 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
-import msgpack
-
 from quorate.consensus.raft import (
     Configuration,
     EntryBatch,
@@ -22,11 +20,12 @@ from quorate.consensus.raft import (
     decode,
     encode,
 )
+from quorate.core import pack, unpack
 
 from .table import Row, measured
 
 NAMES = ("a", "b", "c")
-COMMAND = msgpack.packb(["register", "billing/ledger", 12345, "x" * 24])
+COMMAND = pack(["register", "billing/ledger", 12345, "x" * 24])
 BATCHES = (1, 16, 256)
 ROUND_S = 1.0
 ROUNDS = 5
@@ -49,19 +48,17 @@ class Replica:
         if ready is None:
             return False
         if ready.entries is not None:
-            self.log.write(msgpack.packb(list(ready.entries.data)))
+            self.log.write(pack(list(ready.entries.data)))
         if ready.write_seq:
             self.raft.persisted(ready.write_seq, now)
         packed: dict[int, bytes] = {}
         for peer, message in ready.messages:
-            payload = packed.get(id(message)) or packed.setdefault(
-                id(message), msgpack.packb(encode(message))
-            )
+            payload = packed.get(id(message)) or packed.setdefault(id(message), pack(encode(message)))
             wire.append((self.name, peer, payload))
         if ready.committed is not None:
             for command in ready.committed.data:
                 if command:
-                    msgpack.unpackb(command)
+                    unpack(command)
                     self.applied += 1
             self.raft.applied(ready.committed.last_index)
         return True
@@ -90,7 +87,7 @@ class Cluster:
             while self.wire:
                 source, target, payload = self.wire.popleft()
                 replica = targets[target] = self.replicas[target]
-                replica.raft.step(source, decode(msgpack.unpackb(payload)), self.now)
+                replica.raft.step(source, decode(unpack(payload)), self.now)
             for replica in targets.values():
                 self._exhaust(replica)
 
