@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -12,7 +13,7 @@ import uvloop
 
 from quorate.core import Clock, Network, Runtime
 from quorate.core.frames import Channel, FrameParser, Lane
-from quorate.core.handshake import Dialer, Failed, Hello, Identified, Role, State
+from quorate.core.handshake import Acceptor, Dialer, Failed, Hello, Identified, Role, State
 from quorate.core.ident import Ident
 from quorate.core.link import Peer
 from quorate.core.link_config import LinkConfig
@@ -47,19 +48,17 @@ def run_on(loop: str, main: Coroutine[Any, Any, T]) -> T:
     return result
 
 
-_ports = random.Random()
+_PORTS = range(20000, 32000)  # the kernel gives none of these to outgoing connections
+_ports = itertools.islice(itertools.cycle(_PORTS), random.randrange(len(_PORTS)), None)
 
 
 def free_port() -> int:
-    """A port that nobody uses, outside of the range that the kernel gives to outgoing connections."""
-    while True:
-        port = _ports.randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    """A port that nobody uses, and that was not given out by this for long."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("the cycle of ports has no end")
 
 
 class Recorder:
@@ -315,6 +314,30 @@ async def raw_lane(
                 else:
                     peer.data += event.rest
     return peer
+
+
+async def raw_accept(peer: RawPeer, ident: Ident) -> Ident:
+    """Go through the handshake of a connection that was accepted by hand; return who dialled.
+
+    Raises `ConnectionError` when the dialer hangs up.
+    """
+    machine = Acceptor(nonce=RealEntropy().token(32), ident=ident, cookie=COOKIE, deadline=0.0)
+    theirs: Ident | None = None
+    async with asyncio.timeout(PATIENCE_S):
+        while theirs is None:
+            peer.arrived.clear()
+            while not peer.data:
+                if peer.over.is_set():
+                    raise ConnectionError("the dialer hung up")
+                await peer.arrived.wait()
+            data = bytes(peer.data)
+            peer.data.clear()
+            for event in machine.receive(data):
+                assert isinstance(event, Identified), event
+                theirs = event.ident
+                machine.accept()
+            peer.write(machine.bytes_to_send())
+    return theirs
 
 
 class RawLink:

@@ -234,6 +234,28 @@ def test_a_stop_behind_a_cut_does_not_hang(loop: str) -> None:
     run_on(loop, main())
 
 
+@both_loops
+def test_a_stop_waits_for_a_peer_that_does_not_read_only_for_a_while(loop: str) -> None:
+    async def main() -> None:
+        (a,) = names_of("a")
+        clock = ManualClock()
+        knot = Knot(a, clock=clock, config=LinkConfig(close_s=1.0))
+        async with running(knot):
+            link = await raw_link(a, raw_ident(B))
+            await knot.until_linked(B)
+            link.signals.transport.pause_reading()
+            knot.links.send(B, Channel.SIGNALS, b"x" * 16_000_000)
+            await turns(20)
+            stop = asyncio.create_task(knot.links.stop())
+            await turns(50)
+            assert not stop.done()
+            clock.advance(1.1)
+            await stop
+            await link.close()
+
+    run_on(loop, main())
+
+
 def test_dials_of_a_dead_peer_come_ever_more_slowly_up_to_the_limit_with_jitter() -> None:
     async def main() -> None:
         a, b = names_of("ab")
