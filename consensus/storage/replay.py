@@ -29,6 +29,8 @@ from .shape import LogShape, require_successor
 
 logger = logging.getLogger(__name__)
 
+CHUNK_BYTES = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class SealedSegment:
@@ -43,7 +45,7 @@ class Replayed:
     """What the segments say. `data[0]` is entry `shape.base + 1`.
 
     `sizes` holds (last index, bytes) of each entries record. `last_number` is 0 when there is no segment yet.
-    `torn_at`, `dropped` and `leftovers` are for `repair`.
+    `last_bytes` of the last segment are valid. `dropped` and `leftovers` are for `repair`.
     """
 
     hard_state: HardState = field(default_factory=HardState)
@@ -53,7 +55,6 @@ class Replayed:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     last_number: int = 0
     last_bytes: int = 0
-    torn_at: int | None = None
     dropped: int | None = None
     leftovers: list[int] = field(default_factory=list)
 
@@ -95,29 +96,42 @@ async def read_log(disk: Disk, dir_id: bytes, *, must_exist: bool) -> Replayed:
 
 
 async def repair(disk: Disk, replayed: Replayed) -> None:
-    """Cut off the torn tail and make what was read durable: it may have been in the kernel's memory only."""
+    """Cut off the torn tail and make what was read durable: it may have been in the kernel's memory only.
+
+    A sync alone would not do. When an earlier run ended at a failed sync, the kernel may hold bytes that the disk does
+    not have, and take them for written. So the last segment is written anew, and takes its own place.
+    """
     for number in replayed.leftovers:
         disk.remove(segment_path(number))
     if replayed.dropped is not None:
         logger.warning("%s was never begun: removed", disk.describe(segment_path(replayed.dropped)))
         disk.remove(segment_path(replayed.dropped))
+    if replayed.last_number:
+        await _write_anew(disk, segment_path(replayed.last_number), replayed.last_bytes)
     await disk.sync_dir(DIRECTORY)
-    if not replayed.last_number:
-        return
-    path = segment_path(replayed.last_number)
-    file = disk.open(path)
+
+
+async def _write_anew(disk: Disk, path: str, size_bytes: int) -> None:
+    """Replace a segment by a copy of its first `size_bytes`, atomically. Raises `OSError`."""
+    file, copy = disk.open(path), disk.open(path + ".tmp", create=True)
     try:
-        if replayed.torn_at is not None:
+        if file.size() > size_bytes:
             logger.warning(
                 "%s: %d bytes behind byte %d are what a crash left of an unsynced write: cut off",
                 disk.describe(path),
-                file.size() - replayed.torn_at,
-                replayed.torn_at,
+                file.size() - size_bytes,
+                size_bytes,
             )
-            file.truncate(replayed.torn_at)
-        await file.sync()
+        if copy.size():
+            copy.truncate(0)
+        for start in range(0, size_bytes, CHUNK_BYTES):
+            copy.append(file.read(start, min(CHUNK_BYTES, size_bytes - start)))
+            await asyncio.sleep(0)
+        await copy.sync()
     finally:
         file.close()
+        copy.close()
+    disk.rename(path + ".tmp", path)
 
 
 def _last_run(numbers: list[int]) -> list[int]:
@@ -153,8 +167,6 @@ class _Reader:
         where = self.where(found.number)
         if following is None:
             require_torn(found, where)
-            if found.end < found.size:
-                self.out.torn_at = found.end
         elif following.header is None:
             raise self._corrupt(following.number, following.end, "its header does not read back")
         else:

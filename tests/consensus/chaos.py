@@ -73,6 +73,7 @@ class Chaos:
         self.broken: set[str] = set()
         self.unexpected: list[str] = []
         self.over = False
+        self.released: set[int] = set()
         self.claims = {name: {} for name in names}
         async with self.world:
             for name in names:
@@ -106,8 +107,9 @@ class Chaos:
             self._write,
             self._compare_and_set,
             self._read,
-            lambda store, rng: self._lock(name, store, rng),
         ]
+        if number == 0:  # one per node, which so knows what it has
+            work += [lambda store, rng: self._lock(name, store, rng)] * 3
         while not self.over:
             store = self._able(name)
             if store is not None:
@@ -151,7 +153,8 @@ class Chaos:
         held = claims.get(lock)
         if held is not None and held[0] == session:
             if rng.random() < 0.3:
-                del claims[lock]  # first it stops acting
+                del claims[lock]  # first it stops acting, and for ever: the removal may come late
+                self.released.add(held[1])
                 await outcome_of(store.txn([created_at(lock, held[1])], [Delete(lock)], timeout_s=1.0))
         elif session:
             result = await outcome_of(
@@ -159,7 +162,7 @@ class Chaos:
             )
             if not isinstance(result, Exception) and self.world.members[name].store is store:
                 item = result.results[0]  # it may be its own of old, whose outcome was unknown
-                if item is not None and item.session == session:
+                if item is not None and item.session == session and item.create_revision not in self.released:
                     claims[lock] = (session, item.create_revision)
 
     # Witnesses
@@ -199,6 +202,7 @@ class Chaos:
         return [
             (self._isolate, 3),
             (self._cut_one_way, 3),
+            (self._slow_link, 3),
             (self._mend_network, 6),
             (self._kill, 2),
             (self._lose_power, 2),
@@ -221,6 +225,12 @@ class Chaos:
         other = self.rng.choice([other for other in self.world.names if other != name])
         self._say(f"cut {name} -> {other}")
         self.world.cut.add((name, other))
+
+    async def _slow_link(self, name: str) -> None:
+        """Messages to this node take up to a session's lifetime."""
+        lag_s = Timing.local().session_ttl_s * self.rng.random()
+        self._say(f"slow down what goes to {name} by {lag_s:.3f} s")
+        self.world.lag_s |= {(other, name): lag_s for other in self.world.names if other != name}
 
     async def _mend_network(self, name: str) -> None:
         self._say("mend the network")

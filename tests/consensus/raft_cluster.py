@@ -46,6 +46,7 @@ class RaftCluster:
     snapshot_after_bytes: int = 16 * 1024 * 1024
     latency_s: Callable[[], float] = at_once
     cut: set[tuple[str, str]] = field(default_factory=set)
+    lag_s: dict[tuple[str, str], float] = field(default_factory=dict)  # of slow links, beside `latency_s`
     members: dict[str, Member] = field(default_factory=dict)
     sent: int = 0
     hold: Callable[[str, str, Lane, bytes], bool] | None = None
@@ -123,8 +124,11 @@ class RaftCluster:
                 self.cut |= {(name, other), (other, name)}
 
     def heal(self, name: str | None = None) -> None:
-        """End all cuts, or those of one node."""
+        """End all cuts and lags, or those of one node."""
         self.cut = {link for link in self.cut if name is not None and name not in link}
+        self.lag_s = {
+            link: lag_s for link, lag_s in self.lag_s.items() if name is not None and name not in link
+        }
 
     def pause(self, name: str) -> None:
         """Let what arrives at this node wait for `resume`. (Its clock has to be paused too.)"""
@@ -161,7 +165,7 @@ class RaftCluster:
     def carry(self, source: str, target: str, lane: Lane, payload: bytes) -> None:
         """Let a message travel."""
         loop, incarnation = asyncio.get_running_loop(), self.members[target].incarnation
-        latency_s = self.latency_s()
+        latency_s = self.latency_s() + self.lag_s.get((source, target), 0.0)
         if latency_s == 0.0:
             loop.call_soon(self._deliver, source, target, incarnation, lane, payload)
             return

@@ -89,6 +89,33 @@ def test_a_node_whose_disk_fails_ends_and_the_others_go_on(how: str, role: str) 
     run_virtual(main())
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_failed_sync_left_in_the_kernels_memory_is_not_taken_for_durable_later(seed: int) -> None:
+    """The kernel says that a page is clean after it failed to write it. The process starts again on the same kernel,
+    reads its log from there, and goes on; then the power goes."""
+
+    async def main() -> None:
+        async with World(seed=seed) as world:
+            await world.led_by("a")
+            store = world["b"]
+            fault = world.disk("b").fail("sync", lambda path: "log/" in path)
+            for _ in range(5):
+                await outcome_of(count(world["a"]))
+            await world.until(lambda: store.status().role == "stopped")
+            world.kill("b")
+            world.disk("b").mend(fault)
+            await world.start("b")
+            for _ in range(5):
+                await count(world["b"])
+            world.kill("b", power_lost=world.entropy)
+            world.kill("a", power_lost=world.entropy)
+            await world.start("b")
+            item = await world["b"].get(b"n")
+            assert item is not None and item.version >= 10
+
+    run_virtual(main())
+
+
 def test_a_power_cut_of_all_nodes_loses_nothing_that_was_acknowledged() -> None:
     async def main() -> None:
         async with World(snapshot_after_bytes=4000) as world:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -303,6 +304,32 @@ def test_a_leader_that_is_slow_to_write_does_not_deny_sessions_that_it_has_not_a
             world.disk("a").thaw()
             await world.pass_time(3 * TTL_S)
             assert told == [] and world["b"].session.id == session and world["a"].leads()
+
+    run_virtual(main())
+
+
+def test_a_holder_counts_from_when_it_asked_however_late_the_answer_comes() -> None:
+    async def main() -> None:
+        async with World() as world:
+            await world.led_by("a")
+            session, believed = world["b"].session.id, list[int]()
+            await put(world["b"], b"owned", b"", session)
+            gone = removal_of(world["c"], b"owned", believed_by(world["b"], believed))
+
+            def late(*message: Any) -> bool:
+                source, target, lane, _ = message
+                if target != "b" or lane is not Lane.STORE:
+                    return False
+                asyncio.get_running_loop().call_later(BELIEF_S * 0.6, world.carry, *message)
+                return True
+
+            world.hold = late
+            await world.pass_time(3 * TTL_S)  # it lives on answers that are that old
+            assert world["b"].session.id == session
+            world.cut = {("b", "a"), ("b", "c")}  # the last answers arrive when little time is left
+            await world.until(lambda: gone)
+            assert session not in believed
+            world.hold = None
 
     run_virtual(main())
 
