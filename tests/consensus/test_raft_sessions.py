@@ -317,7 +317,7 @@ def test_a_holder_counts_from_when_it_asked_however_late_the_answer_comes() -> N
             gone = removal_of(world["c"], b"owned", believed_by(world["b"], believed))
 
             def late(*message: Any) -> bool:
-                source, target, lane, _ = message
+                _, target, lane, _ = message
                 if target != "b" or lane is not Lane.STORE:
                     return False
                 asyncio.get_running_loop().call_later(BELIEF_S * 0.6, world.carry, *message)
