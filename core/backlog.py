@@ -33,8 +33,15 @@ class Backlog:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    def send(self, frame: bytes) -> None:
-        """Send what a process asked to be sent. Raises `Busy` when it would have to wait, `TooLarge`."""
+    def send(self, frame: bytes, *, must_leave: bool = False) -> None:
+        """Send what a process asked to be sent. Raises `Busy` when it would have to wait, `TooLarge`.
+
+        `must_leave`: it has left its mailbox already, so it waits.
+        """
+        if must_leave:
+            if not self.post(frame):
+                raise TooLarge(f"{len(frame)} bytes to {self._peer} are over the limit of a frame")
+            return
         if self._frames:
             raise Busy(
                 f"too much waits for {self._peer} already: nothing was sent; wait until it has read it"

@@ -17,8 +17,9 @@ from typing import Any, Protocol
 from .calls import Deadlines, PendingCall, Request, chain_here, check_cycle, no_process
 from .cell import ALIVE, STATES, Cell
 from .codec import Codec
-from .errors import CallCycle, CallError, LocalNameTaken, QuorateError
+from .errors import CallCycle, LocalNameTaken, QuorateError, RemoteError
 from .pid import NOPROC, SHUTDOWN, Alias, Down, MonitorRef, Pid, RemoteName
+from .plain import plain_error
 from .runtime import Clock, Timer
 from .scheduler import Scheduler
 
@@ -58,9 +59,9 @@ class ProcessInfo:
 class Remote(Protocol):
     """Processes of other nodes, as a kernel sees them."""
 
-    def send(self, to: Pid | RemoteName | Alias, message: object) -> None: ...
+    def send(self, to: Pid | RemoteName | Alias, message: object, *, must_leave: bool = False) -> None: ...
 
-    def request(self, to: Pid | RemoteName, request: Request) -> None: ...
+    def request(self, to: Pid | RemoteName, request: Request, *, must_leave: bool = False) -> None: ...
 
     def link(self, source: Pid, target: Pid) -> None: ...
 
@@ -285,16 +286,25 @@ class Kernel:
         cell.accept(request)
 
     def forward(self, to: Pid | RemoteName, message: object) -> None:
-        """Send on what was taken from a mailbox; a call is answered from there. What cannot travel is lost, and logged."""
-        try:
+        """Send on what was taken from a mailbox; a call is answered from there. A full lane does not refuse it.
+
+        What cannot travel is lost, and logged; a caller is told.
+        """
+        if to.node == self.name:
             if type(message) is Request:
                 self.request(to, message)
             else:
                 self.send(to, message)
+            return
+        try:
+            if type(message) is Request:
+                self.remote.request(to, message, must_leave=True)
+            else:
+                self.remote.send(to, message, must_leave=True)
         except QuorateError as error:
             log.warning("a message was lost on its way to %s: %s", to, error)
-            if type(message) is Request and isinstance(error, CallError):
-                message.refuse(error)
+            if type(message) is Request:
+                message.refuse(RemoteError(*plain_error(error)))
 
     async def call(
         self,

@@ -18,7 +18,7 @@ from .answers import decode_answer, decode_reason, encode_error, encode_value
 from .backlog import Backlog
 from .calls import PendingCall, Request, no_process
 from .cell import Cell
-from .errors import CallError, DecodeError, NodeDown, NotCallable, QuorateError, RemoteError
+from .errors import CallError, DecodeError, NodeDown, NotCallable, RemoteError
 from .kernel import Hear, Kernel
 from .pid import NOCONNECTION, NOPROC, Alias, Down, MonitorRef, Pid, RemoteName
 from .plain import plain_error
@@ -177,19 +177,20 @@ class RemoteSide:
 
     # -- out: what the kernel asks (see `Remote`) ----------------------------------------------------------
 
-    def send(self, to: Pid | RemoteName | Alias, message: object) -> None:
+    def send(self, to: Pid | RemoteName | Alias, message: object, *, must_leave: bool = False) -> None:
+        """`must_leave`: it waits for room in a full lane, where it would raise `Busy`."""
         peer = self.peers.get(to.node)
         if peer is None:
             return
         body = self.kernel.codec.encode(message)
         if isinstance(to, RemoteName):
-            peer.backlog.send(encode(SendName(to.name, body)))
+            peer.backlog.send(encode(SendName(to.name, body)), must_leave=must_leave)
         elif to.creation == peer.creation:
             number = to.serial if isinstance(to, Pid) else to.id
             kind = Send if isinstance(to, Pid) else SendAlias
-            peer.backlog.send(encode(kind(number, to.creation, body)))
+            peer.backlog.send(encode(kind(number, to.creation, body)), must_leave=must_leave)
 
-    def request(self, to: Pid | RemoteName, request: Request) -> None:
+    def request(self, to: Pid | RemoteName, request: Request, *, must_leave: bool = False) -> None:
         peer = self.peers.get(to.node)
         if peer is None or (isinstance(to, Pid) and to.creation > peer.creation):
             request.refuse(self._not_linked(to.node))
@@ -202,14 +203,8 @@ class RemoteSide:
         serial, life, name = (
             (to.serial, to.creation, "") if isinstance(to, Pid) else (0, peer.creation, to.name)
         )
-        try:
-            peer.backlog.send(
-                encode(Call(serial, life, name, request.method, args, alias, node, creation, request.chain))
-            )
-        except QuorateError:  # nothing was sent
-            if isinstance(request.reply, PendingCall):
-                self._forget(alias)
-            raise
+        call = Call(serial, life, name, request.method, args, alias, node, creation, request.chain)
+        peer.backlog.send(encode(call), must_leave=must_leave)  # when it raises, the caller forgets the alias
 
     def start(self, node: str, name: str, args: bytes, pending: PendingCall) -> None:
         """Ask a peer to start what it exports as `name`; the answer is a pid."""

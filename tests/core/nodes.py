@@ -21,6 +21,7 @@ from quorate.core import (
     Peer,
     ProcessConfig,
     Runtime,
+    TooLarge,
 )
 from tests.support import ManualClock, SeededEntropy, turns
 
@@ -53,6 +54,7 @@ class Wire:
     frames: deque[tuple[Channel, bytes]] = field(default_factory=deque)
     paused: bool = False
     full: bool = False  # the signal lane refuses with `Busy`
+    limit_bytes: int = 1_000_000  # of a frame
 
 
 class World:
@@ -91,6 +93,14 @@ class World:
     def wire(self, source: Node, target: Node) -> Wire:
         """What is on its way from one to the other."""
         return self._links[source.name].wires[target.name]
+
+    def deliver(self, source: Node, target: Node, count: int) -> None:
+        """Let so many frames through a paused wire."""
+        wire = self.wire(source, target)
+        for _ in range(count):
+            wire.paused = False
+            self._links[source.name]._deliver(target.name, wire)
+            wire.paused = True
 
     def resume(self, source: Node, target: Node) -> None:
         self.wire(source, target).paused = False
@@ -139,6 +149,8 @@ class MemoryLinks:
             return False
         if wire.full and channel == Channel.SIGNALS:
             raise Busy("full")
+        if len(payload) > wire.limit_bytes:
+            raise TooLarge("a frame over the limit")
         wire.frames.append((channel, bytes(payload)))
         asyncio.get_running_loop().call_soon(self._deliver, peer, wire)
         return True

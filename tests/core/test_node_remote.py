@@ -408,13 +408,13 @@ def test_a_sender_to_a_full_lane_gets_busy_and_exits_and_answers_wait_in_order(p
         seen: list[Any] = []
         told: list[Any] = []
         collector = b.spawn(collect, seen)
-        victim = a.spawn(wait)
+        victims = [a.spawn(wait), a.spawn(wait)]
         counter = await a.start(Counter)
-        b.spawn(trap, told, victim)
+        b.spawn(trap, told, *victims)
         await world.settle()
         call = asyncio.create_task(b.ref(counter.pid, Counter).call(Counter.incr))
         world.wire(a, b).full = True
-        a.exit(victim, "gone")
+        a.exit(victims[0], "first")
         await world.settle()
         for _ in range(2):
             with pytest.raises(Busy):
@@ -422,13 +422,87 @@ def test_a_sender_to_a_full_lane_gets_busy_and_exits_and_answers_wait_in_order(p
         with pytest.raises(Busy):
             await a.ref((await b.start(Counter)).pid, Counter).call(Counter.incr)
         assert a.pending_calls() == 0
-        world.wire(a, b).full = False
+        world.wire(a, b).full = False  # there is room, but what waits goes first
+        with pytest.raises(Busy):
+            a.send(collector, "refused")
+        a.kernel.find(victims[1]).broken(ValueError("second"))  # type: ignore[union-attr]  # ends at once
         await world.settle()
         a.send(collector, "accepted")
         await world.settle()
         assert await call == 1
         assert seen == ["accepted"]
-        assert told == [ExitSignal(victim, "gone")]
+        assert told[0] == ExitSignal(victims[0], "first")
+        assert (told[1].pid, told[1].reason.text) == (victims[1], "second")
+
+    play.two(main)
+
+
+def test_messages_on_their_way_to_another_process_wait_for_room(play: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        old, new = await a.start(Counter), await b.start(Counter)
+        control = a.control(old.pid)
+        control.hold()
+        call = asyncio.create_task(old.call(Counter.incr))
+        old.send("first")
+        await turns()
+        world.wire(a, b).full = True
+        control.redirect(new.pid)
+        old.send("second")
+        await world.settle()
+        assert not call.done()
+        world.wire(a, b).full = False
+        assert await call == 1
+        assert await new.call(Counter.what_was_heard) == ["first", "second"]
+
+    play.two(main)
+
+
+def test_a_forwarded_message_that_cannot_travel_is_logged_and_its_caller_told(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        old, new = await a.start(Counter), await b.start(Counter)
+        a.control(old.pid).redirect(new.pid)
+        old.send(object())
+        with pytest.raises(RemoteError, match="cannot be sent"):
+            await old.call(Counter.echo, object())
+        with pytest.raises(RemoteError, match="limit of a frame"):
+            await old.call(Counter.echo, "x" * 2_000_000)
+        assert caplog.text.count("was lost on its way") == 3
+        assert a.pending_calls() == 0
+
+    play.two(main)
+
+
+def test_a_result_over_the_limit_of_a_frame_is_an_error_for_the_caller_alone(play: Play) -> None:
+    class Large(Counter):
+        def large(self) -> str:
+            return "x" * 2_000_000
+
+    async def main(a: Node, b: Node, world: World) -> None:
+        ref = a.ref((await b.start(Large)).pid, Large)
+        with pytest.raises(RemoteError, match="over the limit"):
+            await ref.call(Large.large)
+        assert await ref.call(Counter.incr) == 1
+
+    play.two(main)
+
+
+def test_nothing_is_kept_of_links_and_monitors_of_processes_that_ended(play: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        for first_ends in (True, False):
+            one, two = a.spawn(trap, []), b.spawn(trap, [])
+            a.spawn(trap, [], two)
+            b.spawn(trap, [], one)
+            a.spawn(watch, [], two)
+            b.spawn(watch, [], one)
+            await world.settle()
+            assert state_left(a, b.name) != (0, 0, 0, 0, 0)
+            ending = ((a, one), (b, two)) if first_ends else ((b, two), (a, one))
+            for node, pid in ending:
+                node.exit(pid, "kill")
+            await world.settle()
+            assert state_left(a, b.name) == state_left(b, a.name) == (0, 0, 0, 0, 0)
 
     play.two(main)
 

@@ -281,6 +281,7 @@ def test_messages_and_calls_are_forwarded_in_order_and_answered_from_there(anywh
         server.go.set()
         await world.settle()
         control.redirect(new.pid)
+        assert control.held
         for number in range(10, 15):
             a.send(old.pid, ("plain", number))
         await world.settle()

@@ -39,6 +39,16 @@ async def watch(self: Process, seen: list[Any], *targets: Pid) -> None:
         seen.append(await self.receive())
 
 
+async def obedient(self: Process) -> None:
+    """Link and unlink as told."""
+    while True:
+        match await self.receive():
+            case ("link", pid):
+                self.link(pid)
+            case ("unlink", pid):
+                self.unlink(pid)
+
+
 async def end(self: Process, reason: object) -> None:
     """Wait for a message, then end."""
     await self.receive()
@@ -360,23 +370,24 @@ def test_links_that_cross_an_unlink_end_the_same_on_both_sides(play: Play) -> No
     """Linked; then `one` unlinks and links again while `two` unlinks: either both sides have the link or none."""
 
     async def main(a: Node, b: Node, world: World) -> None:
-        async def obedient(self: Process) -> None:
-            while True:
-                match await self.receive():
-                    case ("link", pid):
-                        self.link(pid)
-                    case ("unlink", pid):
-                        self.unlink(pid)
-
         one, two = a.spawn(obedient), b.spawn(obedient)
-        for orders in (["unlink", "link"], ["unlink", "link", "unlink"], ["unlink"]):
+        cases = (
+            (["unlink", "link"], ["unlink"]),
+            (["unlink", "link", "unlink"], ["unlink"]),
+            (["unlink"], ["unlink"]),
+            (["unlink", "link"], ["unlink", "link"]),
+            (["unlink"], ["unlink", "link"]),
+            (["unlink", "link", "unlink"], ["unlink", "link"]),
+        )
+        for orders, others in cases:
             a.send(one, ("link", two))
             await world.settle()
             for source, target in ((a, b), (b, a)):
                 world.wire(source, target).paused = True
             for order in orders:
                 a.send(one, (order, two))
-            b.send(two, ("unlink", one))
+            for order in others:
+                b.send(two, (order, one))
             await turns()
             for source, target in ((a, b), (b, a)):
                 world.resume(source, target)
@@ -384,12 +395,36 @@ def test_links_that_cross_an_unlink_end_the_same_on_both_sides(play: Play) -> No
             here, there = a.process_info(one), b.process_info(two)
             assert here is not None
             assert there is not None
-            assert bool(here.links) == bool(there.links), orders
+            assert bool(here.links) == bool(there.links), (orders, others)
             b.send(two, ("link", one))
             await world.settle()
             again = a.process_info(one)
             assert again is not None
-            assert again.links == (two,), orders
+            assert again.links == (two,), (orders, others)
+
+    play.two(main)
+
+
+def test_the_acknowledgement_of_an_earlier_unlink_does_not_end_a_later_one(play: Play) -> None:
+    """One unlinks, links, unlinks; two has seen only the first unlink when it links: in the end there is no link."""
+
+    async def main(a: Node, b: Node, world: World) -> None:
+        one, two = a.spawn(obedient), b.spawn(obedient)
+        a.send(one, ("link", two))
+        await world.settle()
+        world.wire(a, b).paused = True
+        for order in ("unlink", "link", "unlink"):
+            a.send(one, (order, two))
+        await turns()
+        world.deliver(a, b, 1)
+        b.send(two, ("link", one))
+        await world.settle()
+        world.resume(a, b)
+        await world.settle()
+        here, there = a.process_info(one), b.process_info(two)
+        assert here is not None
+        assert there is not None
+        assert (here.links, there.links) == ((), ())
 
     play.two(main)
 
@@ -576,6 +611,20 @@ def test_plain_code_can_watch_a_process_and_change_its_mind(anywhere: Play) -> N
         a.send(target, "end")
         await world.settle()
         assert downs == [Down(wanted, target, "gone")]
+
+    anywhere.two(main)
+
+
+def test_waiting_for_the_end_of_a_process_can_be_given_up(anywhere: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        target = b.spawn(wait)
+        waiting = asyncio.create_task(a.down(target))
+        await world.settle()
+        waiting.cancel()
+        await world.settle()
+        info = b.process_info(target)
+        assert info is not None
+        assert info.monitored_by == 0
 
     anywhere.two(main)
 
