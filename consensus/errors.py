@@ -1,19 +1,19 @@
 """The errors of `quorate.consensus`, a branch of the tree in `core/errors.py`.
 
-    QuorateError
-    └── StoreError
-        ├── NoQuorum            no majority answers: nothing happened, try again later
-        ├── OutcomeUnknown      the request left, no answer came: it may or may not have happened
-        ├── SessionLost         the session that the request belongs to is over: nothing happened
-        ├── Overloaded          too many requests are waiting: nothing happened, slow down
-        ├── NotLeader           this replica does not lead (internal: engines redirect by it)
-        ├── StoreStopped        the store was closed: nothing happened
-        └── DiskFailed          this node's disk refused a write or a sync: the node has stepped down
-    DataDirError (core)
-        ├── DataDirInUse        another process holds the directory
-        ├── WrongDataDir        the directory belongs to another node or cluster
-        ├── NewerFormat         the directory was written by a newer version
-        └── LogCorrupt          a record that had been synced does not read back
+QuorateError
+└── StoreError
+    ├── NoQuorum            no majority answers: nothing happened, try again later
+    ├── OutcomeUnknown      the request left, no answer came: it may or may not have happened
+    ├── SessionLost         the session that the request belongs to is over: nothing happened
+    ├── Overloaded          too many requests are waiting: nothing happened, slow down
+    ├── NotLeader           this replica does not lead (internal: engines redirect by it)
+    ├── StoreStopped        the store was closed: nothing happened
+    └── DiskFailed          this node's disk refused a write or a sync: the node has stepped down
+DataDirError (core)
+    ├── DataDirInUse        another process holds the directory
+    ├── WrongDataDir        the directory belongs to another node or cluster
+    ├── NewerFormat         the directory was written by a newer version
+    └── LogCorrupt          a record that had been synced does not read back
 """
 
 from quorate.core import DataDirError, QuorateError
