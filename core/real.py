@@ -33,6 +33,10 @@ SOCKET_BUFFER_BYTES = 128 * 1024
 """Kernel buffer per direction: small, so that a bulk transfer cannot put seconds of data ahead of a ping."""
 
 
+TLS_HANDSHAKE_S = 10.0
+"""For a stranger to get through TLS (asyncio's default is a minute); only then do a protocol's own deadlines begin."""
+
+
 def _monotonic_source() -> Callable[[], float]:
     """A monotonic clock that counts while the machine sleeps, where there is one."""
     candidates = ["CLOCK_BOOTTIME"]
@@ -127,6 +131,7 @@ class RealNetwork:
             host,
             port,
             ssl=ssl_context,
+            ssl_handshake_timeout=None if ssl_context is None else TLS_HANDSHAKE_S,
             # On Windows the option would let two processes listen on one port.
             reuse_address=sys.platform != "win32",
             start_serving=False,
@@ -147,7 +152,11 @@ class RealNetwork:
         ssl_context: ssl.SSLContext | None = None,
     ) -> asyncio.Transport:
         transport, _ = await asyncio.get_running_loop().create_connection(
-            factory, host, port, ssl=ssl_context
+            factory,
+            host,
+            port,
+            ssl=ssl_context,
+            ssl_handshake_timeout=None if ssl_context is None else TLS_HANDSHAKE_S,
         )
         _tune(transport.get_extra_info("socket"))
         return transport

@@ -1,4 +1,4 @@
-"""Which connection survives: each rule by itself, and all of them against every order of messages."""
+"""Which connection survives: each rule by itself. `test_admission_model.py` tests them together."""
 
 import itertools
 

@@ -157,3 +157,29 @@ def test_a_dial_by_another_address_of_a_linked_peer_is_given_up_quietly() -> Non
             assert len(left.recorder.events) == len(right.recorder.events) == 1
 
     run_on("asyncio", main())
+
+
+def test_a_peer_that_answers_with_a_name_that_is_none_is_not_linked() -> None:
+    async def main() -> None:
+        a, b = names_of("ab")
+        async with raw_server(a) as accepted:
+            knot = Knot(b, seeds=[a])
+            async with running(knot):
+                await until(lambda: len(accepted) == 1)
+                with pytest.raises(ConnectionError):
+                    await raw_accept(accepted[0], raw_ident("nobody"))
+                await until(lambda: "a name that is none" in str(knot.problem_with(a)))
+
+    run_on("asyncio", main())
+
+
+def test_a_peer_to_be_left_alone_is_not_linked_by_an_address_that_did_not_say_who_it_is() -> None:
+    async def main() -> None:
+        a, b = names_of("ab")
+        left, right = Knot(a), Knot(b, seeds=[a.partition("@")[2]])
+        right.links.disconnect(a)
+        async with running(left, right):
+            await until(lambda: "told to disconnect from" in str(right.problem_with(a)))
+            assert left.recorder.events == right.recorder.events == []
+
+    run_on("asyncio", main())

@@ -165,21 +165,46 @@ def test_a_restarted_peer_replaces_its_earlier_life_at_once_though_that_one_neve
     run_on(loop, main())
 
 
+def bare(name: str) -> str:
+    """The address in a name, by another host: who dials it does not know whom it will meet."""
+    return f"localhost:{name.rpartition(':')[2]}"
+
+
 def test_a_dialer_that_finds_a_later_life_of_a_linked_peer_replaces_the_earlier_one() -> None:
     """The restarted peer listens, and does not dial."""
 
     async def main() -> None:
         a, b = names_of("ab")
-        left, right = Knot(a, clock=ManualClock()), Knot(b, creation=2)
+        left, right = Knot(a, seeds=[bare(b)], config=LinkConfig()), Knot(b, creation=2)
         async with running(left):
             earlier = await raw_link(a, raw_ident(b, creation=1))
             await left.until_linked(b)
             async with running(right):
-                left.links.disconnect(b)
-                left.links.connect(b)
-                await left.until_linked(b)
-                assert [event[2] for event in left.recorder.ups(b)] == [1, 2]
+                await left.recorder.until(lambda: len(left.recorder.ups(b)) == 2)
+                assert [(event[0], event[2]) for event in left.recorder.events] == [
+                    ("up", 1),
+                    ("down", 1),
+                    ("up", 2),
+                ]
+                assert "restarted" in left.recorder.downs(b)[0][4]
             await earlier.close()
+
+    run_on("asyncio", main())
+
+
+def test_a_dialer_that_finds_another_node_with_the_name_of_a_linked_peer_says_so() -> None:
+    async def main() -> None:
+        a, b = names_of("ab")
+        left, right = Knot(a, seeds=[bare(b)], config=LinkConfig()), Knot(b, creation=1)
+        async with running(left):
+            link = await raw_link(a, raw_ident(b, creation=1))
+            await left.until_linked(b)
+            async with running(right):
+                await until(lambda: isinstance(left.links.problems().get(bare(b)), NameInUse))
+                assert "two nodes must not have one name" in str(left.links.problems()[bare(b)])
+                assert len(left.recorder.events) == 1
+                assert right.recorder.events == []
+            await link.close()
 
     run_on("asyncio", main())
 

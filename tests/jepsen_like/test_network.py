@@ -25,6 +25,7 @@ class Owner(RawPeer):
         self.paused = asyncio.Event()
         self.resumed = asyncio.Event()
         self.ended = False
+        self.half_open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert self._transport is None, "made twice"
@@ -35,8 +36,9 @@ class Owner(RawPeer):
         self.error = exc
         super().connection_lost(exc)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         self.ended = True
+        return self.half_open
 
     def pause_writing(self) -> None:
         self.paused.set()
@@ -259,6 +261,77 @@ def test_an_end_that_came_while_isolated_is_seen_at_the_heal_behind_the_bytes_be
             await pair.near.until_over()
             assert pair.near.data == b"last words"
             assert pair.near.ended
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_a_reset_that_came_while_isolated_is_seen_at_the_heal_and_the_bytes_with_it_are_lost(
+    loop: str,
+) -> None:
+    async def main() -> None:
+        async with dialled() as pair:
+            pair.far.transport.pause_reading()
+            pair.near.write(b"never read, which makes the close a reset")
+            await asyncio.sleep(0)
+            pair.network.isolate()
+            pair.far.write(b"lost")
+            await until(lambda: pair.network.evidence.bytes_held_in == 4)
+            pair.far.transport.abort()
+            await pair.far.until_over()
+            await until(lambda: pair.network.evidence.bytes_lost == 4)
+            assert not pair.near.over.is_set()
+            pair.network.heal()
+            await pair.near.until_over()
+            assert isinstance(pair.near.error, ConnectionResetError)
+            assert not pair.near.data
+
+    run_on(loop, main())
+
+
+@both_loops
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_dial_that_is_cut_while_it_is_under_way_hangs_like_one_that_began_later(
+    loop: str, patient: bool
+) -> None:
+    async def main() -> None:
+        async with dialled() as pair:
+            owner = Owner()
+            dial = asyncio.create_task(pair.network.create_connection(lambda: owner, "127.0.0.1", pair.port))
+            await asyncio.sleep(0)
+            pair.network.isolate()
+            await until(lambda: len(pair.fars) == 2)
+            await until(lambda: pair.network.evidence.connects_blocked == 1)
+            assert not dial.done()
+            assert not owner.made.is_set()
+            if patient:
+                pair.network.heal()
+                await dial
+                owner.write(b"at last")
+                assert await pair.fars[1].until(7) == b"at last"
+                await owner.close()
+            else:
+                dial.cancel()
+                await asyncio.gather(dial, return_exceptions=True)
+                assert not pair.fars[1].over.is_set()
+                pair.network.heal()
+                await pair.fars[1].until_over()
+                assert not owner.made.is_set()
+
+    run_on(loop, main())
+
+
+@both_loops
+def test_a_half_closed_connection_still_carries_the_other_half(loop: str) -> None:
+    async def main() -> None:
+        async with dialled() as pair:
+            pair.far.half_open = True
+            pair.near.write(b"question")
+            pair.near.transport.write_eof()
+            await pair.far.until(8)
+            await until(lambda: pair.far.ended)
+            pair.far.write(b"answer")
+            assert await pair.near.until(6) == b"answer"
 
     run_on(loop, main())
 
