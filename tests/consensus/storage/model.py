@@ -6,6 +6,7 @@ are legal. A snapshot's data is the log that it stands for, so what is recovered
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -213,6 +214,15 @@ class Replica:
     async def killed(self) -> None:
         self.disk = self.disk.kill()
         await self._end()
+
+    async def sync_fails(self) -> None:
+        """A sync fails, which drops the dirty bytes though they still read back; the process ends, the disk gets well."""
+        assert self.storage is not None
+        self.disk.fail("sync")
+        with contextlib.suppress(DiskFailed):
+            await self.storage.sync()
+        self.disk.mend()
+        await self.killed()
 
     async def close(self) -> None:
         assert self.storage is not None and self.data_dir is not None

@@ -80,7 +80,7 @@ DOINGS = st.one_of(
     st.builds(Received, st.integers(0, 6), st.booleans()),
     st.builds(Compact, st.integers(0, 3)),
 )
-ENDS = st.sampled_from(["power", "out of order", "kill", "close"])
+ENDS = st.sampled_from(["power", "out of order", "kill", "close", "failed sync"])
 RESTARTS = st.builds(Restart, ENDS, st.lists(st.integers(0, 25), max_size=2).map(tuple))
 LIVES = st.lists(st.one_of(DOINGS, DOINGS, DOINGS, DOINGS, RESTARTS), max_size=40)
 SEGMENT_BYTES = st.sampled_from([200, 500, 100_000])
@@ -121,6 +121,8 @@ async def stop(replica: Replica, how: str) -> None:
             await replica.lose_power(out_of_order=True)
         case "kill":
             await replica.killed()
+        case "failed sync":
+            await replica.sync_fails()
         case "close":
             await replica.close()
 

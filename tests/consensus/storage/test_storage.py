@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from quorate.consensus.errors import LogCorrupt
+from quorate.consensus.errors import DiskFailed, LogCorrupt
 from quorate.consensus.raft.types import EntryBatch, HardState
 from quorate.consensus.storage.datadir import open_data_dir
+from quorate.consensus.storage.records import Framing, Kind, pack_entries, pack_hard_state
 from quorate.consensus.storage.segments import SegmentHeader, encode_start, segment_path
 from quorate.consensus.storage.storage import RaftStorage
 from quorate.core import DataDirError
@@ -256,6 +257,30 @@ def test_what_a_killed_process_left_is_made_durable_before_anything_is_built_on_
     assert killed_at > 20
 
 
+def test_what_a_failed_sync_left_in_the_kernel_s_memory_is_written_anew() -> None:
+    """The kernel takes such bytes for written: they read back, and no sync brings them to the disk any more."""
+
+    async def main(seed: int) -> None:
+        disk = SimDisk()
+        opened = await written(disk, LOG[:3])
+        opened.storage.write(entries=batch(4, LOG[3:]))
+        disk.fail("sync")
+        with pytest.raises(DiskFailed):
+            await opened.storage.sync()
+        await opened.close()
+        disk.mend()
+        disk = disk.kill()
+        opened = await open_storage(disk)
+        seen = state_of(opened.recovered).log
+        assert seen == tuple(LOG)
+        opened = await open_storage(disk.crash(SeededEntropy(seed)))
+        assert state_of(opened.recovered).log == seen
+        await opened.close()
+
+    for seed in range(10):
+        run(main(seed))
+
+
 def test_a_torn_tail_is_cut_off_and_said(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         disk = SimDisk("a")
@@ -372,6 +397,38 @@ def test_a_segment_that_contradicts_the_one_before_it_stops_the_node() -> None:
         (HardState(1, NODE), 20, 2),
     ]:
         run(main(SegmentHeader(2, 2, hard_state, last_index, last_term, 0)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "term", "payload", "why"),
+    [
+        (Kind.ENTRIES, 22, 1, pack_entries(entries(22, 1)), "do not follow a log that ends at 20"),
+        (Kind.ENTRIES, 21, 0, pack_entries(entries(21, 1, 0)), "follows term 1"),
+        (Kind.ENTRIES, 21, 1, b"no entries", "no msgpack|does not hold entries"),
+        (Kind.HARD_STATE, 0, 0, pack_hard_state(HardState(0, None)), "term 0 follows term 1"),
+        (Kind.HARD_STATE, 0, 1, pack_hard_state(HardState(1, "b")), "in the same term 1"),
+        (Kind.HEADER, 20, 1, b"", "a second header"),
+    ],
+    ids=["gap", "term goes down", "no entries", "old term", "second vote", "second header"],
+)
+def test_a_record_that_cannot_follow_the_one_before_it_stops_the_node(
+    kind: Kind, index: int, term: int, payload: bytes, why: str
+) -> None:
+    """Its CRC holds, so it is no torn write: somebody wrote it, and the log cannot be what it says."""
+
+    async def main() -> None:
+        disk = SimDisk("a")
+        opened = await written(disk, LOG)
+        framing = Framing.of(opened.data_dir.dir_id, 1, 1)
+        disk = disk.kill()
+        file = disk.open(segment_path(1))
+        offset = file.size()
+        file.append(framing.encode(kind, offset, offset, index, term, payload))
+        with pytest.raises(LogCorrupt, match=f"corrupt at byte {offset}: .*({why})") as corrupt:
+            await open_storage(disk)
+        assert corrupt.value.offset == offset
+
+    run(main())
 
 
 def test_a_log_of_another_directory_stops_the_node() -> None:

@@ -244,6 +244,32 @@ def test_a_segment_that_begins_by_replacing_a_dropped_tail_reads_back() -> None:
     run(main())
 
 
+def test_a_log_that_begins_right_behind_an_older_snapshot_is_kept_when_the_newer_one_rots() -> None:
+    """The term at which it begins is not known any more: it stood in the segment that was dropped."""
+
+    async def main() -> None:
+        disk = SimDisk()
+        opened = await open_storage(disk)
+        opened.storage.write(hard_state=HardState(5), entries=entries(1, 120, 5))
+        await opened.storage.save_snapshot(snapshot_of([(5, data) for data in entries(1, 89, 5).data]))
+        await opened.close()
+        opened = await open_storage(disk)
+        opened.storage.write(hard_state=HardState(6), entries=entries(90, 41, 6))
+        await opened.close()
+        opened = await open_storage(disk)
+        log = state_of(opened.recovered).log
+        await opened.storage.save_snapshot(snapshot_of(log[:125]))
+        opened.storage.compact(125)
+        await opened.close()
+        disk.flip("snapshots/00000000000000000125.snapshot", 100)
+        opened = await open_storage(disk)
+        assert opened.storage.snapshot_index == 89
+        assert state_of(opened.recovered).log == log
+        await opened.close()
+
+    run(main())
+
+
 def test_segments_whose_removal_a_crash_undid_do_no_harm() -> None:
     async def main(seed: int) -> None:
         disk = SimDisk()
