@@ -463,6 +463,7 @@ def test_a_forwarded_message_that_cannot_travel_is_logged_and_its_caller_told(
     async def main(a: Node, b: Node, world: World) -> None:
         old, new = await a.start(Counter), await b.start(Counter)
         a.control(old.pid).redirect(new.pid)
+        assert a.control(old.pid).held
         old.send(object())
         with pytest.raises(RemoteError, match="cannot be sent"):
             await old.call(Counter.echo, object())
