@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import Request, no_process
 from .exits import Fate, is_word, verdict
-from .pid import KILLED, Down, ExitSignal, MonitorRef, Pid
+from .pid import KILL, KILLED, Down, ExitSignal, MonitorRef, Pid
 from .plain import show
 from .runtime import Timer
 from .scheduler import Activation
@@ -108,7 +108,7 @@ class Cell:
                 return  # it was unlinked meanwhile
             self.links.discard(source)
         if self.state == EXITING:
-            if not linked and is_word(reason, "kill"):
+            if not linked and is_word(reason, KILL):
                 self.reason = KILLED
                 if self.activation is not None:
                     self.activation.cancel()

@@ -1,7 +1,6 @@
-"""Servers: calls, casts, hooks, and how a server ends."""
+"""Servers: calls and casts, their deadlines, and how their methods run."""
 
 import asyncio
-import contextvars
 from typing import Any
 
 import pytest
@@ -9,8 +8,6 @@ import pytest
 from quorate.core import (
     CalleeExited,
     CallTimeout,
-    Down,
-    Exit,
     GenServer,
     Node,
     NoProcess,
@@ -26,8 +23,6 @@ from tests.core.conftest import Play
 from tests.core.nodes import World
 from tests.core.servers import Counter
 from tests.support import turns
-
-COLOUR = contextvars.ContextVar("colour", default="none")
 
 
 async def there(a: Node, b: Node, **kwargs: Any) -> Ref[Counter]:
@@ -408,247 +403,7 @@ def test_deadlines_of_many_calls_need_one_timer_and_each_is_kept(play: Play) -> 
     play.one(main)
 
 
-# -- hooks ------------------------------------------------------------------------------------------------
-
-
-def test_messages_downs_and_trapped_exits_come_to_their_hooks(anywhere: Play) -> None:
-    async def main(a: Node, b: Node, world: World) -> None:
-        async def target(self: Process) -> None:
-            await self.receive()
-            raise Exit("gone")
-
-        ref = await there(a, b)
-        pid = a.spawn(target)
-        await ref.call(Counter.trap, pid)
-        await world.settle()
-        ref.send(("plain", 1))
-        await world.settle()
-        a.send(pid, "end")
-        await world.settle()
-        heard = await ref.call(Counter.what_was_heard)
-        assert heard[0] == ("plain", 1)
-        assert sorted(heard[1:]) == [("down", pid, "gone"), ("exit", pid, "gone")]
-
-    anywhere.two(main)
-
-
-def test_hooks_may_be_coroutines(play: Play) -> None:
-    class Slow(GenServer):
-        def __init__(self) -> None:
-            self.heard: list[Any] = []
-
-        async def handle_info(self, message: Any) -> None:
-            await asyncio.sleep(0)
-            self.heard.append(message)
-
-        def all(self) -> list[Any]:
-            return self.heard
-
-    async def main(node: Node, world: World) -> None:
-        ref = await node.start(Slow)
-        dead = Pid(node.name, node.creation, 99)
-        ref.send(1)
-        ref.send(Down(node.watch(dead, print), dead, "by hand"))
-        ref.send(2)
-        heard = await ref.call(Slow.all)
-        assert [getattr(item, "reason", item) for item in heard] == [1, "by hand", 2]
-
-    play.one(main)
-
-
-def test_a_message_that_nobody_handles_is_logged_and_dropped(
-    play: Play, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Deaf(GenServer):
-        pass
-
-    async def main(node: Node, world: World) -> None:
-        ref = await node.start(Deaf)
-        ref.send("lost")
-        await turns()
-        assert "does not handle: 'lost'" in caplog.text
-        assert node.process_info(ref.pid) is not None
-
-    play.one(main)
-
-
-class Ending(GenServer):
-    """Notes its end."""
-
-    def __init__(self, seen: list[Any], *, slow: bool, trap: bool = False) -> None:
-        self.seen = seen
-        self.slow = slow
-        self.process.trap_exits = trap
-
-    async def hang(self) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.seen.append("finally")
-
-    def fail(self) -> None:
-        raise ValueError("x")
-
-    def leave(self) -> None:
-        raise Exit("left")
-
-    def terminate(self, reason: object) -> Any:
-        if self.slow:
-            return self.terminate_slowly(reason)
-        self.seen.append(reason)
-        return None
-
-    async def terminate_slowly(self, reason: object) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        assert task.cancelling() == 0
-        async with asyncio.timeout(1):
-            await asyncio.sleep(0)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(asyncio.sleep(0))
-        self.seen.append(reason)
-
-
-@pytest.mark.parametrize("slow", [False, True])
-def test_terminate_runs_with_the_reason_and_before_anybody_is_told(play: Play, slow: bool) -> None:
-    async def main(node: Node, world: World) -> None:
-        def fresh() -> Any:
-            return node.start(Ending, seen, slow=slow)
-
-        for how, expected in (
-            ("signal", ["gone"]),
-            ("fail", ["ValueError"]),
-            ("leave", ["left"]),
-            ("busy", ["finally", "gone"]),
-            ("kill", []),
-            ("busy kill", ["finally"]),
-        ):
-            seen: list[Any] = []
-            ref: Ref[Ending] = await fresh()
-            down = asyncio.create_task(node.down(ref.pid))
-            await turns()
-            if "busy" in how:
-                ref.cast(Ending.hang)
-                await turns()
-            if how in ("fail", "leave"):
-                ref.cast(Ending.fail if how == "fail" else Ending.leave)
-            else:
-                node.exit(ref.pid, "kill" if "kill" in how else "gone")
-            told = await down
-            if how == "fail":
-                assert isinstance(told.reason, ValueError)
-                assert seen == [told.reason]
-            else:
-                assert seen == expected, how
-                assert told.reason == ("killed" if "kill" in how else expected[-1])
-
-    play.one(main)
-
-
-def test_a_terminate_that_raises_or_hangs_does_not_keep_the_server_alive(
-    play: Play, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Raising(GenServer):
-        def terminate(self, reason: object) -> None:
-            raise ValueError("in terminate")
-
-    class RaisingLater(GenServer):
-        async def terminate(self, reason: object) -> None:
-            await asyncio.sleep(0)
-            raise ValueError("in terminate")
-
-    class Hanging(GenServer):
-        async def terminate(self, reason: object) -> None:
-            await asyncio.Event().wait()
-
-    async def main(node: Node, world: World) -> None:
-        for kind in (Raising, RaisingLater, Hanging):
-            ref: Ref[Any] = await node.start(kind)
-            down = asyncio.create_task(node.down(ref.pid))
-            await turns()
-            node.exit(ref.pid, "gone")
-            await world.clock.pass_time(5.1)
-            assert (await down).reason == "gone"
-        assert caplog.text.count("raised in terminate") == 2
-        assert "abandoned" in caplog.text
-
-    play.one(main)
-
-
-# -- start ------------------------------------------------------------------------------------------------
-
-
-def test_what_init_raises_comes_out_of_start_and_no_process_is_left(play: Play) -> None:
-    class Refusing(GenServer):
-        def __init__(self, error: BaseException) -> None:
-            self.process.register("clerk")
-            raise error
-
-    async def main(node: Node, world: World) -> None:
-        with pytest.raises(ValueError, match="no"):
-            await node.start(Refusing, ValueError("no"))
-        with pytest.raises(CalleeExited) as caught:
-            await node.start(Refusing, Exit("not now"))
-        assert caught.value.reason == "not now"
-        with pytest.raises(TypeError):
-            await node.start(Counter, wrong=1)  # type: ignore[call-arg]
-        with pytest.raises(TypeError):
-            await node.start(dict)  # type: ignore[type-var]
-        assert node.processes() == []
-        assert node.whereis("clerk") is None
-
-    play.one(main)
-
-
-def test_messages_sent_by_init_to_itself_are_handled_after_it(play: Play) -> None:
-    class Eager(Counter):
-        def __init__(self) -> None:
-            self.process.send(self.pid, "from init")
-            for _ in range(3):
-                Ref.of(self).cast(Eager.one_at_a_time)
-            super().__init__(10)
-            self.inside = 0
-
-        async def one_at_a_time(self) -> None:
-            self.inside += 1
-            assert self.inside == 1
-            await asyncio.sleep(0)
-            self.inside -= 1
-            self.n += 1
-
-    async def main(node: Node, world: World) -> None:
-        ref = await node.start(Eager)
-        assert await ref.call(Counter.what_was_heard) == ["from init"]
-        assert await ref.call(Counter.value) == 13
-
-    play.one(main)
-
-
-def test_context_variables_of_a_server_are_its_own(play: Play) -> None:
-    class Coloured(GenServer):
-        def __init__(self) -> None:
-            self.first = COLOUR.get()
-
-        def paint(self, colour: str) -> None:
-            COLOUR.set(colour)
-
-        def colours(self) -> tuple[str, str]:
-            return self.first, COLOUR.get()
-
-        async def colours_later(self) -> tuple[str, str]:
-            await asyncio.sleep(0)
-            return self.first, COLOUR.get()
-
-    async def main(node: Node, world: World) -> None:
-        COLOUR.set("white")
-        one, two = await node.start(Coloured), await node.start(Coloured)
-        await one.call(Coloured.paint, "red")
-        COLOUR.set("black")
-        assert await one.call(Coloured.colours) == ("white", "red")
-        assert await two.call(Coloured.colours_later) == ("white", "white")
-        assert COLOUR.get() == "black"
-
-    play.one(main)
+# -- how they run ---------------------------------------------------------------------------------------
 
 
 def test_an_async_method_has_a_task_of_its_own_in_which_asyncio_works(play: Play) -> None:
