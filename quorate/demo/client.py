@@ -99,15 +99,15 @@ class Load:
         answer = child.begin("increment", key=key)
         invoked = self._history.invoke(self._clock.monotonic(), process, "increment", key, 1)
         outcome: Completion
-        value: int | None = None
+        value: int | str
         try:
             value = await answer
             outcome = "ok"
         except ChildError as error:
-            outcome = "fail" if error.certain else "info"
+            outcome, value = "fail" if error.certain else "info", str(error)
             self._errors[error.kind] += 1
         except ChildGone as error:
-            outcome = "info"
+            outcome, value = "info", str(error)
             self._errors[type(error).__name__] += 1
         self._history.complete(self._clock.monotonic(), invoked, outcome, value)
         self.outcomes[outcome] += 1

@@ -74,9 +74,13 @@ class Child:
             return answer
         self._requests += 1
         number = self._requests
+        try:
+            stdin.write(encode({"id": number, "op": op, "args": args}))
+        except (OSError, RuntimeError) as error:  # its end of the pipe is closed: it died a moment ago
+            answer.set_exception(ChildGone(f"{self.id} is gone: {error}"))
+            return answer
         self._waiting[number] = answer
         answer.add_done_callback(lambda _: self._waiting.pop(number, None))
-        stdin.write(encode({"id": number, "op": op, "args": args}))
         return answer
 
     def introduce(self, who: dict[str, Any]) -> None:
