@@ -191,6 +191,10 @@ class Activation(Coroutine[Any, Any, None]):
 
     # What debuggers and task printers look for in a coroutine.
     @property
+    def __name__(self) -> str:
+        return self._stepped.describe()
+
+    @property
     def cr_code(self) -> Any:
         return getattr(self._steps, "cr_code", None)
 

@@ -286,6 +286,22 @@ def test_cancelling_the_task_of_a_body_ends_the_process(play: Play) -> None:
     play.one(main)
 
 
+def test_the_task_of_a_process_is_shown_with_its_process_and_its_stack(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        async def named(self: Process) -> None:
+            self.register("clerk")
+            await asyncio.sleep(0)
+            await self.receive()
+
+        pid = node.spawn(named)
+        await turns()
+        [task] = [task for task in asyncio.all_tasks() if "clerk" in repr(task)]
+        assert str(pid) in repr(task)
+        assert task.get_stack()[-1].f_code.co_name == "named"
+
+    play.one(main)
+
+
 def test_a_body_that_blocks_the_loop_is_reported(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def main(node: Node, world: World) -> None:
         async def blocking(self: Process) -> None:
