@@ -105,7 +105,11 @@ def test_it_does_what_the_real_disk_does(kind: str, tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError):
             disk.lock()
         lock.release()
-        lock.release()
+        other = disk.lock()
+        lock.release()  # a second time: it is another's now
+        with pytest.raises(BlockingIOError):
+            disk.lock()
+        other.release()
         disk.lock().release()
         with pytest.raises(ValueError):
             disk.open("../x")
