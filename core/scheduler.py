@@ -191,7 +191,7 @@ class Activation(Coroutine[Any, Any, None]):
 
     # What debuggers and task printers look for in a coroutine.
     @property
-    def __name__(self) -> str:
+    def __name__(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # made when asked for
         return self._stepped.describe()
 
     @property
