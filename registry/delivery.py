@@ -34,7 +34,8 @@ class Parcel:
 class Flush:
     """A mark behind the messages of a router that were addressed to the ownership `fence`.
 
-    `path` collects the hosts that forwarded it. The router has seen in the store that all ownerships up to the fence
+    Hosts on its way raise `torn` to the last message of the router which they sent on, or sent back, or answered, over a
+    link that was lost afterwards. The router has seen in the store that all ownerships up to the fence
     `over` have ended: a host that has not seen so yet answers when it has.
     """
 
@@ -42,7 +43,7 @@ class Flush:
     fence: int
     token: int
     over: int = 0
-    path: tuple[Pid, ...] = ()
+    torn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Flushed:
     router: Pid
     token: int
     owner: Owner
-    path: tuple[Pid, ...]
+    torn: int
     alive: bool
 
 
@@ -112,7 +113,7 @@ class _Ownership:
 class Delivery:
     """The state machine of one name on one host."""
 
-    __slots__ = ("_forwarded", "_me", "_owned", "_ownerships", "_revision", "_waiting")
+    __slots__ = ("_forwarded", "_me", "_owned", "_ownerships", "_returned", "_revision", "_torn", "_waiting")
 
     def __init__(self, me: Pid) -> None:
         self._me = me
@@ -124,7 +125,11 @@ class Delivery:
         self._waiting: list[
             Parcel | Flush
         ] = []  # addressed to ownerships that this host does not know of yet
-        self._forwarded: dict[Pid, set[tuple[Pid, int]]] = {}  # by next host: (router, via)
+        self._forwarded: dict[
+            Pid, dict[tuple[Pid, int], int]
+        ] = {}  # by host; of (router, via) the last sequence
+        self._returned: dict[Pid, int] = {}  # the last sequence that was answered or sent back, by router
+        self._torn: dict[Pid, int] = {}  # up to here that may be lost
 
     @property
     def owned(self) -> int:
@@ -179,7 +184,7 @@ class Delivery:
         """The ownership is over without a successor; the singleton's unhandled messages, in order, go back."""
         fence, self._owned = self._owned, 0
         self._ownerships.pop(fence, None)
-        return [*map(Bounce, unhandled), *self.learned(fence)]
+        return [*map(self._bounce, unhandled), *self.learned(fence)]
 
     def learned(self, revision: int) -> list[Effect]:
         """This host knows of all ownerships up to this revision of the store (`gained` was called for its own)."""
@@ -190,12 +195,23 @@ class Delivery:
             effects += self.arrived(item)
         return effects
 
+    def answered(self, router: Pid, sequence: int) -> None:
+        """The answer to this call was sent to its router."""
+        self._returned[router] = max(sequence, self._returned.get(router, 0))
+
     def host_down(self, host: Pid) -> list[Effect]:
-        """The link to this host is lost, and perhaps some of what was forwarded there."""
-        return [Lost(router, via) for router, via in sorted(self._forwarded.pop(host, ()))]
+        """The link to this host, which may be a router, is lost, and perhaps some of what was sent there."""
+        if host in self._returned:
+            self._tear(host, self._returned[host])
+        forwarded = self._forwarded.pop(host, {})
+        for (router, _), sequence in forwarded.items():
+            self._tear(router, sequence)
+        return [Lost(router, via) for router, via in sorted(forwarded)]
 
     def router_gone(self, router: Pid) -> None:
         """This router's node is over for good: nothing more of it will come."""
+        self._returned.pop(router, None)
+        self._torn.pop(router, None)
         for ownership in self._ownerships.values():
             ownership.accepted.pop(router, None)
 
@@ -209,23 +225,39 @@ class Delivery:
             if item.over >= item.fence:
                 self._waiting.append(item)  # until it is known what became of this ownership
                 return []
-            return [Flushed(item.router, item.token, Owner(self._me, item.fence), item.path, True)]
+            return [self._flushed(item, alive=True)]
         return [Accept(item)]
 
     def _forward(self, item: Parcel | Flush, via: int, to: Owner) -> Forward:
-        self._forwarded.setdefault(to.host, set()).add((item.router, via))
+        sequence = item.message.sequence if isinstance(item, Parcel) else 0
+        sent = self._forwarded.setdefault(to.host, {})
+        sent[item.router, via] = max(sequence, sent.get((item.router, via), 0))
         if isinstance(item, Flush):
-            return Forward(to.host, replace(item, fence=to.fence, path=(*item.path, self._me)))
+            return Forward(to.host, replace(item, fence=to.fence, torn=self._torn_for(item)))
         return Forward(to.host, replace(item, fence=to.fence))
 
     def _refuse(self, item: Parcel | Flush) -> list[Effect]:
         if isinstance(item, Flush):
-            return [Flushed(item.router, item.token, Owner(self._me, item.fence), item.path, False)]
-        return [Bounce(item)]
+            return [self._flushed(item, alive=False)]
+        return [self._bounce(item)]
+
+    def _bounce(self, parcel: Parcel) -> Bounce:
+        self.answered(parcel.router, parcel.message.sequence)
+        return Bounce(parcel)
+
+    def _flushed(self, flush: Flush, *, alive: bool) -> Flushed:
+        owner = Owner(self._me, flush.fence)
+        return Flushed(flush.router, flush.token, owner, self._torn_for(flush), alive)
+
+    def _tear(self, router: Pid, sequence: int) -> None:
+        self._torn[router] = max(sequence, self._torn.get(router, 0))
+
+    def _torn_for(self, flush: Flush) -> int:
+        return max(flush.torn, self._torn.get(flush.router, 0))
 
     def _open(self, fence: int) -> None:
         self._ownerships[fence] = _Ownership()
         while len(self._ownerships) > OWNERSHIPS_LIMIT:
             past, _ = self._ownerships.popitem(last=False)
-            for host, routers in self._forwarded.items():
-                self._forwarded[host] = {entry for entry in routers if entry[1] != past}
+            for host, sent in self._forwarded.items():
+                self._forwarded[host] = {key: last for key, last in sent.items() if key[1] != past}

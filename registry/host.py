@@ -105,8 +105,7 @@ class Host:
             keeper.owner_changed(own, revision)
         elif own is not None and own.host == self.pid:
             self.keeper(name)
-        if own is not None and self.parking.of(name):
-            self._offer(name)
+        self._offers.pop(name, None)  # a new owner may take what another one would not
 
     def place_changed(self, name: bytes) -> None:
         keeper = self.keepers.get(name)
@@ -143,9 +142,8 @@ class Host:
         now = self.now()
         for name in self.parking.names():
             due, delay_s = self._offers.get(name, (now, FIRST_OFFER_S))
-            if now >= due:
+            if now >= due and self._offer(name):
                 self._offers[name] = (now + delay_s, min(MAX_OFFER_S, delay_s * 2))
-                self._offer(name)
 
     def close(self) -> None:
         """Acquire nothing any more, and give up what runs."""
@@ -155,14 +153,15 @@ class Host:
 
     # Parked state
 
-    def _offer(self, name: bytes) -> None:
-        """Offer what is parked here to whoever owns the singleton now."""
+    def _offer(self, name: bytes) -> bool:
+        """Offer what is parked here to whoever owns the singleton now; False: that cannot be done yet."""
         own = self.book.owners.get(name)
         if own is None or not self._session or not self.post.reachable(own.host):
-            return
+            return False
         for parked in self.parking.of(name):
             if own.fence > parked.fence:
                 try:
                     self.post.send(own.host, name, Offer(self.pid, parked.node, parked.fence, parked.data))
                 except TooLarge as error:
                     log.error("parked state of %r is too large to be offered: %s", name, error)
+        return True

@@ -218,6 +218,7 @@ class Keeper:
             return
         codec = self.host.codec
         kind, body = encode_value(codec, value) if error is None else encode_error(codec, error)
+        self.delivery.answered(parcel.router, parcel.message.sequence)
         self._send(parcel.router, Answer(parcel.message.sequence, kind, body))
 
     def _do_forward(self, effect: d.Forward) -> None:
@@ -230,6 +231,7 @@ class Keeper:
                 answer = NotCallable(
                     f"it cannot follow {self.term!r} to {effect.to.node}: {error}: nothing happened"
                 )
+                self.delivery.answered(item.router, item.message.sequence)
                 self._send(item.router, Answer(item.message.sequence, *encode_error(self.host.codec, answer)))
 
     # Becoming the owner

@@ -104,7 +104,7 @@ class Line:
             body = known.body if known is not None else Mail(message.body, None)
             self.perform(route.bounced(Posted(message.sequence, body, message.call)))
         elif isinstance(item, Flushed):
-            self.perform(route.flushed(item.token, item.owner, item.path, alive=item.alive))
+            self.perform(route.flushed(item.token, item.owner, item.torn, alive=item.alive))
         elif isinstance(item, Lost):
             self.perform(route.lost(item.via))
 

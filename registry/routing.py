@@ -15,7 +15,7 @@ its way to it, and a message sent again that may have been handled.
 Every method returns the effects to perform, in order.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -23,8 +23,6 @@ from enum import Enum
 from quorate.core import Pid
 
 HELD_LIMIT = 10_000
-_TORN_LIMIT = 256  # hosts to which links were lost
-_DOWN = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,6 @@ class Route:
         "_reachable",
         "_sequence",
         "_token",
-        "_torn",
     )
 
     def __init__(self, reachable: Callable[[Pid], bool], limit: int = HELD_LIMIT) -> None:
@@ -118,7 +115,6 @@ class Route:
         self._token = 0
         self._sequence = 0
         self._lost_up_to = 0  # messages up to this sequence were given up: nothing more is done for them
-        self._torn: OrderedDict[Pid, int] = OrderedDict()  # by host: answers to calls up to here may be lost
         self._held: deque[tuple[object, bool]] = deque()
         self._bounced: dict[int, Posted] = {}  # came back unhandled, by sequence; they go before what is held
         self._in_flight: dict[int, Posted] = {}  # calls that were sent and have no answer yet, by sequence
@@ -181,15 +177,15 @@ class Route:
         self._bounced[message.sequence] = message
         return self._switch() if self._phase is Phase.DIRECT else []
 
-    def flushed(self, token: int, owner: Owner, path: tuple[Pid, ...] = (), *, alive: bool) -> list[Effect]:
-        """The flush arrived at `owner`, behind all that was sent, by way of the hosts of `path`.
+    def flushed(self, token: int, owner: Owner, torn: int = 0, *, alive: bool) -> list[Effect]:
+        """The flush arrived at `owner`, behind all that was sent.
 
+        Answers to calls up to the sequence `torn`, or these calls themselves, may have been lost on their way back.
         Not `alive`: that ownership is over, and what it did not handle has come back before this answer.
         """
         if self._phase is not Phase.SWITCHING or token != self._token:
             return []
-        # Calls may have been answered by hosts that we did not know of, over links that were lost meanwhile.
-        effects = self._fail_calls(max(self._torn.get(host, 0) for host in (*path, owner.host)))
+        effects = self._fail_calls(torn)
         if not alive:
             self._dead = max(self._dead, owner.fence)
             return effects + self._settle()
@@ -211,10 +207,6 @@ class Route:
 
     def host_down(self, host: Pid) -> list[Effect]:
         """The link to this host is lost: what was on its way to it, or back, may be lost."""
-        self._torn[host] = _DOWN
-        self._torn.move_to_end(host)
-        if len(self._torn) > _TORN_LIMIT:
-            self._torn.popitem(last=False)
         if not self._sending() or self._label is None or self._label.host != host:
             return []
         effects = self._give_up()
@@ -224,8 +216,6 @@ class Route:
 
     def host_up(self, host: Pid) -> list[Effect]:
         """This host can be reached (again)."""
-        if host in self._torn:
-            self._torn[host] = self._sequence
         if self._phase is Phase.CUT and self._owner is not None and self._owner.host == host:
             return self._settle()
         return self.tick()

@@ -77,10 +77,14 @@ class World:
             elif isinstance(effect, Forward):
                 if not self.transmit(node, node_of(effect.to), effect.item):
                     self.delivered(node, self.delivery[node].host_down(effect.to))
-            elif isinstance(effect, Bounce):
-                self.transmit(node, node_of(effect.parcel.router), effect)
             else:
-                self.transmit(node, node_of(effect.router), effect)
+                self.reply(
+                    node, effect.parcel.router if isinstance(effect, Bounce) else effect.router, effect
+                )
+
+    def reply(self, node: int, router: Pid, message: object) -> None:
+        if not self.transmit(node, node_of(router), message):
+            self.delivered(node, self.delivery[node].host_down(router))  # the watch tells at once
 
     # What happens
 
@@ -101,7 +105,7 @@ class World:
             self.routed(b, self.route[b].bounced(message.parcel.message))
         elif isinstance(message, Flushed):
             self.routed(
-                b, self.route[b].flushed(message.token, message.owner, message.path, alive=message.alive)
+                b, self.route[b].flushed(message.token, message.owner, message.torn, alive=message.alive)
             )
         elif isinstance(message, Lost):
             self.routed(b, self.route[b].lost(message.via))
@@ -151,7 +155,8 @@ class World:
         assert isinstance(parcel.message.body, tuple)
         self.handled.append(parcel.message.body)
         if parcel.message.call:
-            self.transmit(node, node_of(parcel.router), parcel.message.sequence)
+            self.delivery[node].answered(parcel.router, parcel.message.sequence)
+            self.reply(node, parcel.router, parcel.message.sequence)
 
     def move(self, target: int) -> None:
         node = self.acting()
@@ -203,7 +208,9 @@ class World:
             self.channels[here, there].clear()
         for here, there in ((a, b), (b, a)):
             self.delivered(here, self.delivery[here].host_down(host_of(there)))
-            self.routed(here, self.route[here].host_down(host_of(there)))
+            label = self.route[here].label
+            if label is not None and label.host == host_of(there):  # it watches no other
+                self.routed(here, self.route[here].host_down(host_of(there)))
 
     def heal(self, a: int, b: int) -> None:
         if not self.linked(a, b):
@@ -366,9 +373,9 @@ def test_a_flush_is_answered_when_the_host_knows_what_its_router_knows() -> None
     late = Flush(host_of(1), 5, 1, over=8)
     assert there.arrived(late) == []
     assert there.arrived(Flush(host_of(2), 5, 1, over=4)) == [
-        Flushed(host_of(2), 1, Owner(host_of(0), 5), (), True)
+        Flushed(host_of(2), 1, Owner(host_of(0), 5), 0, True)
     ]
-    assert there.ended([]) == [Flushed(host_of(1), 1, Owner(host_of(0), 5), (), False)]
+    assert there.ended([]) == [Flushed(host_of(1), 1, Owner(host_of(0), 5), 0, False)]
 
 
 def test_messages_beyond_the_limit_are_refused_and_not_held() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,8 +39,8 @@ class History:
         self.singles = singles
         self.refs = refs
         self.sent = dict.fromkeys("abc", 0)
-        self.calls: dict[tuple[str, int], asyncio.Future[int]] = {}
-        self.others: list[asyncio.Future[object]] = []
+        self.calls: dict[tuple[str, int], asyncio.Future[Any]] = {}
+        self.others: list[asyncio.Future[Any]] = []
 
     async def step(self, operation: str, letter: str) -> None:
         singles = self.singles
@@ -122,13 +123,14 @@ def test_in_any_history_a_singleton_acts_alone_in_order_and_in_the_end_it_answer
                 last = asyncio.ensure_future(refs[letter].within(120).call(Ledger.add, 0))
                 await singles.until(last.done, 120.0, 1.0)
                 assert isinstance(last.exception() or last.result(), int | CallError)
-            await singles.until(lambda: all(call.done() for call in history.calls.values()), 60.0, 1.0)
+            pending = [*history.calls.values(), *history.others]
+            await singles.until(lambda: all(one.done() for one in pending), 60.0, 1.0)
             final = asyncio.ensure_future(refs["a"].call(Ledger.where))
             await singles.until(final.done)
             assert final.result() == (singles.owner("x"), singles.fence("x"))
-            await asyncio.gather(*history.calls.values(), return_exceptions=True)
-            await asyncio.gather(*history.others)
+            await asyncio.gather(*pending, return_exceptions=True)
             history.check()
-            assert [singles[letter].parked() for letter in "abc"] == [0, 0, 0]
+            await singles.until(lambda: not any(singles[letter].parked() for letter in "abc"), 120.0, 1.0)
+            history.check()
 
     run(main(), allow_unhandled=True)
