@@ -64,8 +64,16 @@ class Controller:
         self._members_since = self._clock.monotonic()
         if self._settled is not None:
             self._settled.cancel()
-        self._settled = self._clock.call_later(self._settle_s, self.changed)
+        self._settled = self._clock.call_later(self._settle_s, self._quiet)
         self.changed()
+
+    def _quiet(self) -> None:
+        """Nobody has come or gone for a while; unless the timer was early, as timers may be by a millisecond."""
+        left_s = self._members_since + self._settle_s - self._clock.monotonic()
+        if left_s > 0.0:
+            self._settled = self._clock.call_later(left_s, self._quiet)
+        else:
+            self.changed()
 
     def close(self) -> None:
         if self._settled is not None:

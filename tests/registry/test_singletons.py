@@ -34,6 +34,25 @@ def test_it_is_started_once_although_three_nodes_ask_and_all_reach_the_same() ->
     run(main())
 
 
+def test_singletons_move_to_a_node_that_comes_also_when_timers_are_a_little_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with Singles("ab") as singles:
+            for number in range(12):
+                await (await ledger(singles, "a", f"room/{number}")).call(Ledger.add, 1)
+            exact = singles.clock.call_later
+            monkeypatch.setattr(
+                singles.clock, "call_later", lambda delay_s, *rest: exact(delay_s - 0.0005, *rest)
+            )
+            await singles.open("c")
+            await singles.until(
+                lambda: any(singles.owner(f"room/{number}") == "c" for number in range(12)), 5.0
+            )
+
+    run(main())
+
+
 def test_each_singleton_runs_where_the_ring_says() -> None:
     async def main() -> None:
         async with Singles() as singles:
