@@ -167,28 +167,34 @@ class Rich:
         self._console.print(Text(report.verdict(), style=style))
 
 
-def _line(check: Check) -> Text:
-    line = Text("  ✓ " if check.held else "  ✗ ", style="green" if check.held else "bold red")
-    line.append(check.what, style="" if check.held else "bold red")
+def _line(check: Check) -> Table:
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_column(width=3, justify="right")
+    line.add_column(overflow="fold")
+    text = Text(check.what, style="" if check.held else "bold red")
     if check.found:
-        line.append(f"  {check.found}", style="dim")
+        text.append(f"  {check.found}", style="dim")
+    line.add_row(_mark(check), text)
     return line
+
+
+def _mark(check: Check) -> Text:
+    return Text("✓", style="green") if check.held else Text("✗", style="bold red")
 
 
 def _table(steps: Sequence[StepReport]) -> Table:
     table = Table(title="what was checked", title_justify="left", title_style="bold", expand=False)
-    table.add_column("step")
+    table.add_column("step", max_width=18)
     table.add_column("what must hold", overflow="fold")
     table.add_column("", no_wrap=True)
     table.add_column("took", justify="right", no_wrap=True)
     for step in steps:
         checks = [*step.checks, Check(step.error, False)] if step.error else step.checks
         for number, check in enumerate(checks):
-            mark = Text("✓", style="green") if check.held else Text("✗", style="bold red")
             table.add_row(
                 Text(step.title, style="bold") if number == 0 else "",
                 Text(check.what, style="" if check.held else "bold red"),
-                mark,
+                _mark(check),
                 f"{step.took_s:.2f} s" if number == 0 else "",
                 end_section=number == len(checks) - 1,
             )

@@ -31,3 +31,8 @@ def name_of(number: int) -> str:
 
 def counter_of(number: int) -> str:
     return f"counter/{number:02d}"
+
+
+def short(node: str) -> str:
+    """The part of a node's name that tells the demo's nodes apart: a, b or c."""
+    return node.partition("@")[0]

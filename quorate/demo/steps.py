@@ -17,7 +17,7 @@ from quorate.jepsen_like.checkers import (
 
 from .cluster import Child
 from .scene import Running, Scene
-from .settings import BURST
+from .settings import BURST, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ async def start_nodes(scene: Scene) -> None:
     leader = await scene.leader()
     pids = {child.process.pid for child in children}
     scene.check("three nodes run in three processes, each with a data directory of its own", len(pids) == 3)
-    scene.check("they agree on a leader, and each has a session", True, f"the leader is {leader.node}")
+    scene.check("they agree on a leader, and each has a session", True, f"the leader is {short(leader.node)}")
 
 
 async def register_names(scene: Scene) -> None:
@@ -65,7 +65,7 @@ async def start_counters(scene: Scene) -> None:
     await asyncio.gather(*(child.request("start", keys=scene.keys) for child in children))
     views = await asyncio.gather(*(scene.running(scene.keys, child) for child in children))
     same = all(view == views[0] for view in views)
-    spread = Tally(running.node.partition("@")[0] for running in views[0].values())
+    spread = Tally(short(running.node) for running in views[0].values())
     scene.check(
         f"{len(scene.keys)} counters, each asked for by all three nodes, run once each",
         same and len(views[0]) == len(scene.keys),
@@ -81,7 +81,7 @@ async def move_counter(scene: Scene) -> None:
     child = scene.cluster.serving[0]
     before = (await scene.running([key], child))[key]
     target = next(other for other in scene.cluster.serving if other.node != before.node)
-    scene.note(f"moving {key} from {before.node} to {target.node} under load")
+    scene.note(f"moving {key} from {short(before.node)} to {short(target.node)} under load")
     moved = False
     bursting = scene.meanwhile(scene.load.burst(key, BURST, lambda: not moved))
     try:
@@ -100,7 +100,7 @@ async def move_counter(scene: Scene) -> None:
     scene.check(
         "a counter moves to another node under load, with its state and a higher fence",
         after.fence > before.fence and after.value >= before.value,
-        f"{before.node} fence {before.fence} -> {after.node} fence {after.fence}, in {took_s:.2f} s",
+        f"{short(before.node)} fence {before.fence} -> {short(after.node)} fence {after.fence}, in {took_s:.2f} s",
     )
     scene.check(
         "no increment that arrived meanwhile was lost or refused",
@@ -113,9 +113,7 @@ async def kill_leader(scene: Scene) -> None:
     leader = await scene.leader()
     survivors = scene.cluster.others(leader)
     victims, counters = list(scene.held[leader.id]), await _counters_on(scene, leader, survivors[0])
-    scene.note(
-        f"SIGKILL for the leader {leader.node}, which holds {len(victims)} names and {len(counters)} counters"
-    )
+    scene.note(f"SIGKILL for {_load_of(leader, victims, counters)}")
     killed_at = scene.clock.monotonic()
     scene.buried(leader, await scene.cluster.kill(leader))
     taking = scene.meanwhile(scene.take_over_names(victims, survivors))
@@ -139,9 +137,7 @@ async def cut_off(scene: Scene) -> None:
     cut = await scene.leader()
     majority = scene.cluster.others(cut)
     victims, counters = list(scene.held[cut.id]), await _counters_on(scene, cut, majority[0])
-    scene.note(
-        f"cutting off the leader {cut.node}, which holds {len(victims)} names and {len(counters)} counters"
-    )
+    scene.note(f"cutting off {_load_of(cut, victims, counters)}")
     cut_at = (await cut.request("isolate"))["at"]
     taking = scene.meanwhile(scene.take_over_names(victims, majority))
     answers: list[str] = []
@@ -216,7 +212,7 @@ async def drain(scene: Scene) -> None:
     others = scene.cluster.others(leaving)
     await scene.load.excuse(leaving.node)
     victims, counters = list(scene.held[leaving.id]), await _counters_on(scene, leaving, others[0])
-    scene.note(f"SIGTERM for {leaving.node}, which leads and holds {len(counters)} counters")
+    scene.note(f"SIGTERM for {_load_of(leaving, victims, counters)}")
     before = scene.load.outcomes.copy()
     started = scene.clock.monotonic()
     taking = scene.meanwhile(scene.take_over_names(victims, others))
@@ -316,6 +312,10 @@ def _check_verdict(scene: Scene, what: str, verdict: Verdict) -> None:
         verdict.valid,
         verdict.summary if verdict.outcome != "unknown" else f"unknown: {verdict.summary}",
     )
+
+
+def _load_of(leader: Child, names: list[str], counters: dict[str, Running]) -> str:
+    return f"the leader {short(leader.node)}, with {len(names)} names and {len(counters)} counters"
 
 
 async def _counters_on(scene: Scene, child: Child, asked: Child) -> dict[str, Running]:
