@@ -255,12 +255,13 @@ async def raw_server(name: str) -> AsyncIterator[list[RawPeer]]:
     """Listen by hand where a node of this name would; yields the connections that were accepted."""
     accepted: list[RawPeer] = []
 
-    def accept() -> RawPeer:
-        accepted.append(RawPeer())
-        return accepted[-1]
+    class Accepted(RawPeer):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            accepted.append(self)
 
     host, _, port = name.partition("@")[2].rpartition(":")
-    server = await asyncio.get_running_loop().create_server(accept, host, int(port))
+    server = await asyncio.get_running_loop().create_server(Accepted, host, int(port))
     try:
         yield accepted
     finally:

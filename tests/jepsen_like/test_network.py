@@ -64,11 +64,12 @@ async def dialled(clock: ManualClock | None = None) -> AsyncIterator[Pair]:
     """The faulty side dials."""
     network, fars = FaultyNetwork(RealNetwork(), clock), list[Owner]()
 
-    def accept() -> Owner:
-        fars.append(Owner())
-        return fars[-1]
+    class Far(Owner):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            fars.append(self)
 
-    server = await RealNetwork().create_server(accept, "127.0.0.1", 0)
+    server = await RealNetwork().create_server(Far, "127.0.0.1", 0)
     near = Owner()
     await network.create_connection(lambda: near, "127.0.0.1", server.port())
     await until(lambda: bool(fars))
