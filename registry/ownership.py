@@ -274,9 +274,8 @@ class Ownership:
 
     def own_seen(self, own: Own | None, revision: int, now: float) -> list[Effect]:
         """The store said at `revision` who owns. What is older than known is ignored."""
-        if revision < self.own_revision:
-            return []
-        self.own, self.own_revision = own, revision
+        if revision >= self.own_revision:
+            self.own, self.own_revision = own, revision
         return self._next(now)
 
     def woken(self, now: float) -> list[Effect]:

@@ -374,6 +374,18 @@ def test_a_commit_that_may_yet_be_carried_out_is_outrun_by_a_new_fence_before_th
     assert world.own is not None and world.own.fence == owner.fence
 
 
+def test_an_answer_that_is_older_than_what_is_known_does_not_stop_the_host() -> None:
+    """The watch told of the release, and more, before its own answer came."""
+    machine = Ownership(host_of(0))
+    machine.session_opened(7, 0.0)
+    machine.assigned(Target("n0", host_of(0)), 1, 0.0)
+    machine.acquired(1, Own("n0", 1, host_of(0), fence=2, session=7), 2, 0.0)
+    release = machine.exited(2, 0.0)[-1]
+    assert isinstance(release, o.Release)
+    machine.own_seen(None, 9, 0.0)
+    assert [type(effect) for effect in machine.released(release.op, None, 8, 0.0)] == [o.Wait]
+
+
 def test_failures_are_retried_after_growing_delays() -> None:
     machine = Ownership(host_of(0))
     machine.session_opened(7, 0.0)
