@@ -142,8 +142,6 @@ class Keeper:
     def letter(self, item: object) -> None:
         """A letter of a router or another host."""
         if isinstance(item, Parcel | Flush):
-            if isinstance(item, Flush):
-                self.routers.discard(item.router)
             self.perform(self.delivery.arrived(item))
         elif isinstance(item, Prepare):
             self._on_prepare(item)
@@ -222,6 +220,8 @@ class Keeper:
         self._send(parcel.router, Answer(parcel.message.sequence, kind, body))
 
     def _do_forward(self, effect: d.Forward) -> None:
+        if isinstance(effect.item, Flush):  # it may have waited here since before the singleton left
+            self.routers.discard(effect.item.router)
         try:
             self.host.post.send(effect.to, self.name, effect.item)
         except (EncodeError, TooLarge) as error:

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from quorate.core import CallError, Ref
+from quorate.core import CallError, Pid, Ref
 from quorate.registry import Name, Singletons
+from quorate.registry.delivery import Flush, Parcel
 from quorate.registry.keys import encode_name
-from quorate.registry.letters import Letter, Prepare, Prepared
+from quorate.registry.letters import Letter, Plain, Prepare, Prepared
 from quorate.registry.records import decode_handed_over
+from quorate.registry.routing import Posted
 from tests.registry.support import Ledger, Singles
 from tests.support import run, turns
 
@@ -360,6 +362,54 @@ def test_a_drain_does_not_wait_for_a_router_that_is_dead() -> None:
             await singles.until(draining.done)
             assert draining.result().handed_over == 1
             assert singles.clock.monotonic() - started < 10.0
+
+    run(main())
+
+
+def test_a_drain_does_not_wait_for_a_router_whose_flush_came_before_the_move_was_known() -> None:
+    async def main() -> None:
+        async with Singles() as singles:
+            await singles["a"].get(Name(Ledger, "x"), pin=singles.full("a"))
+            await singles.runs_on("x", "a")
+            fence = singles.fence("x")
+            keeper = singles["a"]._host.keepers[encode_name("x")]
+            router = Pid(singles.full("b"), 1, 999)  # as slow to be heard of as the store of b is fast
+            keeper.letter(Parcel(router, fence, Posted(1, Plain("a message"), False)))
+            keeper.letter(Flush(router, fence, 1, over=fence))
+            started = singles.clock.monotonic()
+            draining = asyncio.ensure_future(singles["a"].drain(20.0))
+            await singles.until(draining.done)
+            assert draining.result().handed_over == 1
+            assert singles.clock.monotonic() - started < 10.0
+
+    run(main())
+
+
+def test_a_link_that_was_lost_and_is_back_costs_no_call_of_a_later_move() -> None:
+    async def main() -> None:
+        async with Singles() as singles:
+            await singles["a"].get(Name(Ledger, "x"), pin=singles.full("a"))
+            await singles.runs_on("x", "a")
+            ref = await ledger(singles, "c")
+            await singles["c"].move("x", singles.full("b"))
+            await singles.runs_on("x", "b")
+            await ref.call(Ledger.add, 1)
+            await singles["c"].move("x", singles.full("a"))
+            await singles.runs_on("x", "a")
+            await ref.call(Ledger.add, 1)
+            singles.wire.cut(singles.full("b"), singles.full("c"))
+            await turns()
+            singles.wire.join_all()
+            await turns()
+            event = asyncio.Event()
+            first = asyncio.ensure_future((await ledger(singles, "a")).call(Ledger.wait, event))
+            second = asyncio.ensure_future(ref.call(Ledger.add, 1))
+            await turns()
+            await singles["c"].move("x", singles.full("b"))
+            await turns()
+            event.set()
+            await singles.runs_on("x", "b")
+            assert (await first, await second) == ("done", 3)
 
     run(main())
 
