@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from quorate.consensus import MemoryBackend, MemoryStore, Timing
-from quorate.core import Address, Channel, DirectoryLock, Disk, Exports, Node, Peer, Runtime
+from quorate.core import Address, Busy, Channel, DirectoryLock, Disk, Exports, Node, Peer, Runtime
 from quorate.registry import Parked, Singleton, Singletons
 from quorate.registry.host import HostConfig
 from quorate.registry.keys import encode_name
@@ -67,6 +67,8 @@ class WireEnd:
         self.peers: dict[str, Peer] = {}
         self.inbox: deque[tuple[Peer, Channel, bytes]] = deque()
         self.frozen = False
+        self.room = asyncio.Event()  # cleared: the lanes are full
+        self.room.set()
 
     async def start(self) -> None:
         self.wire.ends[self.node.name] = self
@@ -78,6 +80,8 @@ class WireEnd:
     def send(self, peer: str, channel: Channel, payload: bytes) -> bool:
         if peer not in self.peers:
             return False
+        if not self.room.is_set():
+            raise Busy("full")
         there = self.wire.ends[peer]
         there.inbox.append((there.peers[self.node.name], channel, payload))
         asyncio.get_running_loop().call_soon(there.deliver)
@@ -94,7 +98,7 @@ class WireEnd:
             asyncio.get_running_loop().call_soon(self.deliver)
 
     async def drained(self, peer: str) -> None:
-        return
+        await self.room.wait()
 
     def connect(self, peer_name: str) -> None:
         return

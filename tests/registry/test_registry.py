@@ -164,13 +164,54 @@ def test_a_dead_process_of_this_node_never_blocks_a_registration() -> None:
         async with Names() as names:
             dead = names.sleeper("a")
             old = await names["a"].register("x", dead)
-            names.stores["a"].lose_next_reply()  # so that the removal takes its time
+            store, may_remove = names.stores["a"], asyncio.Event()
+            txn = store.txn
+
+            async def slow(if_: Any, then: Any, else_: Any = (), **kwargs: Any) -> Any:
+                if len(then) == 1:  # a removal
+                    await may_remove.wait()
+                return await txn(if_, then, else_, **kwargs)
+
+            store.txn = slow  # type: ignore[method-assign]
             names.nodes["a"].exit(dead, "kill")
             await names.nodes["a"].down(dead)
             claim = await names["a"].register("x", names.sleeper("a"))
             assert claim.fence > old.fence and claim.valid()
-            await names.clock.pass_time(10.0)
+            may_remove.set()
+            await turns()
             assert claim.valid(), "the late removal of the old owner must not hit the new one"
+            assert await names["b"].whereis("x") is not None
+
+    run(main())
+
+
+def test_a_process_that_dies_while_it_is_being_registered_leaves_no_name_behind() -> None:
+    async def main() -> None:
+        async with Names() as names:
+            pid = names.sleeper("a")
+            attempt = asyncio.ensure_future(names["a"].register("x", pid))
+            await asyncio.sleep(0)
+            names.nodes["a"].exit(pid, "kill")
+            with pytest.raises(NotLocal):
+                await attempt
+            await turns()
+            assert names.backend.machine.range(b"n/") == [] and names["a"].claims() == []
+
+    run(main())
+
+
+def test_a_claim_is_invalid_while_it_is_being_given_up() -> None:
+    async def main() -> None:
+        async with Names() as names:
+            claim = await names["a"].register("x", names.sleeper("a"))
+            names.cut_off("a")
+            leaving = asyncio.ensure_future(names["a"].unregister(claim, timeout_s=0.5))
+            await asyncio.sleep(0)
+            assert not claim.valid()
+            await names.clock.pass_time(0.6)
+            with pytest.raises(NoQuorum):
+                await leaving
+            assert claim.valid(), "nothing has happened"
 
     run(main())
 

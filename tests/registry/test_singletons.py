@@ -172,3 +172,45 @@ def test_messages_that_a_crashed_owner_had_not_begun_are_handled_by_the_next_in_
                 assert [number for who, number in tags if who == letter] == list(range(20))
 
     run(main())
+
+
+def test_when_a_node_joins_singletons_move_to_it_only_after_the_membership_was_quiet() -> None:
+    async def main() -> None:
+        async with Singles("ab") as singles:
+            keys = [f"room/{number}" for number in range(20)]
+            ring = Ring([singles.full(letter) for letter in "abc"])
+            for key in keys:
+                await (await ledger(singles, "a", key)).call(Ledger.add, 1)
+            due = {key for key in keys if ring.owner(key) == singles.full("c")}
+            assert due
+            await singles.open("c")
+            await singles.clock.pass_time(1.5)
+            assert not any(singles.owner(key) == "c" for key in keys)
+            await singles.until(lambda: {key for key in keys if singles.owner(key) == "c"} == due)
+            for key in keys:
+                assert await (await ledger(singles, "b", key)).call(Ledger.add, 1) == 2
+
+    run(main())
+
+
+def test_messages_wait_in_order_while_the_lane_to_the_owner_is_full() -> None:
+    async def main() -> None:
+        Ledger.log.clear()
+        async with Singles() as singles:
+            owner, _ = await (await ledger(singles)).call(Ledger.where)
+            other = next(letter for letter in "abc" if letter != owner)
+            ref = await ledger(singles, other)
+            await ref.call(Ledger.add, 0)
+            lane = singles.wire.ends[singles.full(other)]
+            lane.room.clear()
+            for number in range(5):
+                ref.cast(Ledger.add, 1, (other, number))
+            last = asyncio.ensure_future(ref.call(Ledger.add, 1, (other, 5)))
+            await turns()
+            assert not last.done()
+            lane.room.set()
+            assert await last == 6
+            tags = [what[2] for _, _, what in Ledger.log if what[0] == "add" and what[2]]
+            assert tags == [(other, number) for number in range(6)]
+
+    run(main())
