@@ -68,7 +68,7 @@ class Keeper:
         self._prepared: Prepare | None = None
         self._reconciling: set[int] = set()
         self._numbers = 0
-        self._wakes_at = float("-inf")
+        self._wakes_at = float("inf")
         self._gained = 0  # the last fence that this host has had a process for
         self._doers: dict[type, Callable[[Any], object]] = {
             o.Acquire: lambda e: self._later(self._acquire(e)),
@@ -173,9 +173,14 @@ class Keeper:
 
     def _do_wait(self, effect: o.Wait) -> None:
         due = self.host.now() + effect.delay_s
-        if due < self._wakes_at or self._wakes_at <= self.host.now():
+        if due < self._wakes_at:
             self._wakes_at = due
-            self.host.clock.call_later(effect.delay_s, self._tell, self.machine.woken)
+            self.host.clock.call_later(effect.delay_s, self._wake)
+
+    def _wake(self) -> None:
+        """It may be a little early, as timers are: then the machine asks to be woken again."""
+        self._wakes_at = float("inf")
+        self._tell(self.machine.woken)
 
     def _send(self, to: Pid, item: object) -> None:
         try:
