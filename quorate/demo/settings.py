@@ -10,14 +10,14 @@ NAMES = 1000
 COUNTERS = 50
 WORKERS_PER_NODE = 4  # of the load, each with one increment under way
 PAUSE_S = 0.03  # of a worker between two increments
-INCREMENT_S = 3.0  # until an increment without an answer counts as unknown
+INCREMENT_S = 4.0  # until an increment without an answer counts as unknown
 BURST = 100  # increments of one counter while it is moved
 STEP_S = 25.0  # until a step has failed
 
 TIMING = Timing(
     heartbeat_s=0.05,
     election_s=0.3,
-    session_ttl_s=1.5,
+    session_ttl_s=2.0,
     keepalive_s=0.25,
     drift=0.1,
     request_s=2.0,
