@@ -155,10 +155,16 @@ def whereis(
     if found is None:
         raise CommandFailed(f"no process has the name {name!r}")
     entry = _expect(dict, found, "whereis")
+    if "owner" in entry:  # a singleton, which has an owner or will have one
+        kept = ("name", "fence", "kind", "assigned", "pin")
+        entry = {"node": entry["owner"], **{key: entry.get(key) for key in kept}}
     if json:
         output.print_json(entry)
     else:
-        output.print_rows(list(entry), [list(entry.values())], numbers=("fence",))
+        shown = {"name": "", "node": "", "pid": "", "fence": ""} | entry
+        shown["node"] = shown["node"] or "nowhere yet"
+        columns = ("name", "node", "pid", "fence")
+        output.print_rows(columns, [[shown[key] for key in columns]], numbers=("fence",))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from quorate.core import ConfigError
 
 from .node_in_thread import COOKIE, answering
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "name": "a@127.0.0.1:9101",
     "creation": 3,
     "nodes": ["b@127.0.0.1:9102"],
@@ -71,6 +71,8 @@ async def _names(prefix: Any) -> object:
 async def _whereis(name: Any) -> object:
     if name == "unsure":
         raise NoQuorum("no majority answers: nothing happened")
+    if name == "billing/ledger":
+        return STATUS["singletons"][0]
     return NAMES[0] if name == NAMES[0]["name"] else None
 
 
@@ -153,6 +155,11 @@ def test_names_that_are_piped_are_one_line_each(address: str, capsys: pytest.Cap
     assert [line.split() for line in lines[1:]] == [
         [str(entry[key]) for key in ("name", "node", "pid", "fence")] for entry in NAMES
     ]
+
+
+def test_a_singleton_is_where_its_owner_is(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["whereis", "billing/ledger", "--node", address]) == DONE
+    assert capsys.readouterr().out.splitlines()[1].split() == ["billing/ledger", "b@127.0.0.1:9102", "17"]
 
 
 def test_the_node_to_ask_comes_from_the_environment_too(
