@@ -27,9 +27,21 @@ from quorate.consensus import (
     Timing,
     open_data_dir,
 )
-from quorate.core import Channel, ConfigError, LinkConfig, Links, NodeLost, NodeName, Ref, Runtime, canonical
+from quorate.core import (
+    Channel,
+    ConfigError,
+    LinkConfig,
+    Links,
+    NodeLost,
+    NodeName,
+    Peer,
+    Ref,
+    Runtime,
+    canonical,
+)
 from quorate.core import Node as ProcessNode
 from quorate.core.real import RealDisk, real_runtime
+from quorate.hashing import hash64
 from quorate.registry import (
     DrainReport,
     Name,
@@ -92,6 +104,7 @@ class Node(ProcessNode):
             runtime = real_runtime(data_dir)
             self._own_disk = runtime.disk if isinstance(runtime.disk, RealDisk) else None
         super().__init__(name, runtime=runtime, creation=1)
+        self._same_voters = f"voters:{hash64(tuple(sorted(self._voters))):016x}"
         self._cookie = cookie.encode() if isinstance(cookie, str) else cookie
         self._seeds = tuple(seeds)
         self._timing = timing or times.timing
@@ -167,7 +180,12 @@ class Node(ProcessNode):
     async def _open(self) -> None:
         runtime = self.runtime
         if self._voters and runtime.disk is not None:
-            self._data_dir = await open_data_dir(runtime.disk, self.name, token=runtime.entropy.token)
+            self._data_dir = await open_data_dir(
+                runtime.disk,
+                self.name,
+                token=runtime.entropy.token,
+                cluster=", ".join(sorted(self._voters)),
+            )
             self.creation = self._data_dir.creation
         else:
             self.creation = max(1, int(runtime.clock.wall() * 1000))
@@ -179,6 +197,7 @@ class Node(ProcessNode):
             listener=self,
             seeds=self._seeds,
             config=self._link_config,
+            features=frozenset({self._same_voters}),
         )
         self.attach(self._layer)
         await super().open()
@@ -207,10 +226,28 @@ class Node(ProcessNode):
             config=RaftStoreConfig(frozenset(self._voters), self._timing),
         )
         for lane in Lane:
-            self.on_channel(Channel(lane), partial(_receive, store, lane))
+            self.on_channel(Channel(lane), partial(self._receive, store, lane))
         self.on_nodes(lambda event: store.peer_down(event.node) if isinstance(event, NodeLost) else None)
         store.subscribe_failure(self._store_failed)
         return store
+
+    def _receive(self, store: RaftStore, lane: Lane, peer: str, payload: bytes) -> None:
+        """A message of another store: only of one that counts the same voters, else two majorities need not meet."""
+        assert self._layer is not None
+        link = self._layer.connected().get(peer)
+        if link is not None and self._same_voters in link.features:
+            store.receive(peer, lane, payload)
+
+    def link_up(self, peer: Peer) -> None:
+        if self._voters and self._same_voters not in peer.features:
+            log.error(
+                "%s was started with other voters than %s (%s): they keep no store together. Start all nodes with "
+                "the same --voters",
+                peer.name,
+                self.name,
+                ", ".join(self._voters),
+            )
+        super().link_up(peer)
 
     def _store_failed(self, error: Exception) -> None:
         self._failed = error
@@ -292,10 +329,6 @@ class _Wire:
 
     def send(self, peer: str, lane: Lane, payload: bytes) -> bool:
         return self._node.send_channel(peer, Channel(lane), payload)
-
-
-def _receive(store: RaftStore, lane: Lane, peer: str, payload: bytes) -> None:
-    store.receive(peer, lane, payload)
 
 
 def _checked_voters(name: str, voters: Sequence[str]) -> tuple[str, ...]:

@@ -145,8 +145,8 @@ async def _next_identity(disk: Disk, node: str, cluster: str, token: Callable[[i
         )
     if cluster and found.cluster and cluster != found.cluster:
         raise WrongDataDir(
-            f"{disk.describe()} belongs to cluster {found.cluster!r}, and this node is to join {cluster!r}: give it "
-            f"a data directory of its own"
+            f"{disk.describe()} belongs to cluster {found.cluster!r}, and this node is to join {cluster!r}: start it "
+            f"as a member of that cluster, or give it a data directory of its own"
         )
     return replace(found, creation=found.creation + 1, cluster=found.cluster or cluster)
 
