@@ -15,6 +15,7 @@ import pytest
 
 from quorate.cli import main
 from quorate.cli.failures import DONE, FAILED, INTERRUPTED, USAGE
+from quorate.cli.serving import Orders
 from quorate.core import RealEntropy, RealNetwork
 from quorate.demo.ports import free_ports
 
@@ -141,6 +142,19 @@ def test_a_wrong_setting_is_one_line_and_code_2(
     assert main(["node", *(argument.format(**known) for argument in arguments)]) == USAGE
     err = capsys.readouterr().err
     assert complaint in err and err.count("\n") == 1
+
+
+def test_the_second_sigterm_stops_the_wait_and_ctrl_c_is_remembered() -> None:
+    async def main() -> None:
+        orders = Orders()
+        orders.terminate()
+        assert orders.drain.is_set() and not orders.stop.is_set()
+        orders.terminate()
+        assert orders.stop.is_set() and not orders.interrupted
+        orders.interrupt()
+        assert orders.interrupted
+
+    asyncio.run(main())
 
 
 @pytest.mark.slow
