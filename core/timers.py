@@ -22,7 +22,7 @@ async def sleep(clock: Clock, delay_s: float) -> None:
         timer.cancel()
 
 
-class timeout:  # noqa: N801 -- reads as asyncio.timeout does
+class timeout:
     """`async with timeout(clock, delay_s):` cancels the body when time is up and raises `TimeoutError`.
 
     `delay_s` of None sets no bound. A cancellation from elsewhere passes through as `CancelledError`.
