@@ -14,9 +14,9 @@ from quorate.core import Clock, Entropy, Timer
 
 from . import commands
 from .commands import CloseSession, OpenSession
-from .errors import StoreError
+from .errors import SessionLost, StoreError
 from .leader_line import LeaderLine
-from .machine import Outcome, Status
+from .machine import Outcome
 from .node_session import NodeSession
 from .protocol import Confirmed, Keepalive
 from .sessions import HolderSession
@@ -135,16 +135,20 @@ class SessionKeeper:
         give_up_at = self._clock.monotonic() + self._timing.session_ttl_s
         try:
             outcome, first_sent_at = await self._write(self._open_command(), give_up_at)
+        except (
+            SessionLost
+        ) as error:  # a later start of this directory has one: until that has ended there is none here
+            log.error("%s gets no session: %s", self._identity.name, error)
+            self._open_after = self._clock.monotonic() + self._timing.session_ttl_s
+            return
         except StoreError as error:
             log.debug("no session yet: %s", error)
             return
         finally:
             self._opening = None
         now = self._clock.monotonic()
-        if outcome.status is not Status.DONE or outcome.opened is None:
-            log.error("%s gets no session: %s", self._identity.name, outcome.detail)
-            self._open_after = now + self._timing.session_ttl_s
-        elif self._holder.opened(outcome.opened, first_sent_at, now):
+        assert outcome.opened is not None
+        if self._holder.opened(outcome.opened, first_sent_at, now):
             if now >= first_sent_at + self._timing.keepalive_s:  # much of its time has passed already
                 self._send_keepalive(now)
             self._opened()

@@ -3,9 +3,9 @@
 The log decided by Raft is the authority over everything; this node's `StoreMachine` is a copy of it, always a
 prefix. A store does five things, each in a part of its own: it keeps a replica (`replica.py`), gives its callers their
 turn (`admission.py`), asks whichever store leads (`asking.py`, by `leader_line.py`), answers others while it leads
-itself (`leader_desk.py`), and keeps this node's session alive (`keeper.py`). What must never happen here: a result that is not so. A write is
-reported done only when it was applied here, after a majority had it on disk; a read answers from a state that a quorum
-round has confirmed; "nothing happened" is said only of what can never happen any more.
+itself (`leader_desk.py`), and keeps this node's session alive (`keeper.py`). What must never happen here: a result
+that is not so. A write is reported done only when it was applied here, after a majority had it on disk; a read answers
+from a state that a quorum round has confirmed; "nothing happened" is said only of what can never happen any more.
 """
 
 import asyncio
@@ -227,10 +227,7 @@ class RaftStore:
         )
 
     async def transfer_leadership(self) -> bool:
-        """If this store leads, hand over to the voter that is best placed. True when another one has taken over.
-
-        False when this store did not lead, or still does: there is nobody to take over, or not within an election time.
-        """
+        """If this store leads, hand over to the voter that is best placed. True when another one took over in time."""
         return await self._handover.run()
 
     def abandon(self) -> None:
@@ -270,8 +267,8 @@ class RaftStore:
     # The replica's listener
 
     def on_applied(self, applied: Sequence[Applied]) -> None:
-        self._desk.applied(applied)
         events: list[Event] = []
+        self._desk.applied(applied)
         for entry in applied:
             outcome = entry.outcome
             if outcome.closed:  # first of all: whoever acts on an event knows what this node still has
@@ -353,14 +350,18 @@ class RaftStore:
 
     def _tick(self) -> None:
         """Twice per heartbeat: what is late by one tick is late by little."""
-        if self._stopped is None:
-            self._timer = self._clock.call_later(self._timing.heartbeat_s / 2, self._tick)
-            now = self._clock.monotonic()
+        if self._stopped is not None:
+            return
+        self._timer = self._clock.call_later(self._timing.heartbeat_s / 2, self._tick)
+        now = self._clock.monotonic()
+        try:
             self._desk.tick()
             self._keeper.tick(now)
             self._admission.tick(now, lambda: no_answer(0))
             self._writes.tick(now)
             self._barriers.tick(now)
+        except Exception as error:  # noqa: BLE001 -- a store without deadlines and keepalives is none
+            self._replica.fail(error)
 
     def check_running(self) -> None:
         """Raises `StoreStopped` or `DiskFailed` when this store takes no more requests."""

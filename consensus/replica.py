@@ -64,10 +64,9 @@ class ReplicaListener(Protocol):
 
 
 class Replica:
-    """Drives one `Raft` over its storage and machine.
+    """Drives one `Raft` over its storage and machine. All methods are for the loop's thread.
 
-    `send(peer, payload)` hands a message to the network, may drop it, and must not raise. All methods are for the
-    loop's thread.
+    `send(peer, payload)` hands a message to the network, may drop it, and must not raise.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Replica:
         self._raft = raft
         self._configuration = configuration
         self._storage = storage
-        self._applier = Applier(machine, self._slice_applied, self._fail)
+        self._applier = Applier(machine, self._slice_applied, self.fail)
         self._clock = clock
         self._send = send
         self._listener = listener
@@ -188,6 +187,27 @@ class Replica:
         for task in self._tasks:
             task.cancel()
 
+    def fail(self, error: Exception) -> None:
+        """End here and now: nothing that depends on what has failed may leave any more, so nothing does."""
+        if self._stopped is not None:
+            log.debug("after the end: %r", error)
+            return
+        if isinstance(error, DiskFailed):
+            failure: StoreError = error
+        elif isinstance(error, OSError):
+            failure = DiskFailed(
+                f"this node can no longer keep the log ({error}); it takes no further part. Mend the disk and start "
+                "the node again"
+            )
+        else:
+            log.error("the replica met an error that it has no answer to, and ends", exc_info=error)
+            failure = StoreStopped(
+                f"this node's store has stopped at an internal error ({error!r}): report it, and start the node again"
+            )
+        log.error("%s", failure)
+        self._stop(failure)
+        self._listener.on_failed(failure)
+
     async def close(self) -> None:
         """Stop, with everything that was written on the disk. A replica that has failed is closed as well."""
         self._stop(StoreStopped("the store was closed; nothing happened"))
@@ -209,7 +229,7 @@ class Replica:
         try:
             step()
         except Exception as error:  # noqa: BLE001 -- whatever it is: see the head of the module
-            self._fail(error)
+            self.fail(error)
         else:
             self._wake()
 
@@ -223,7 +243,7 @@ class Replica:
             while self._stopped is None and (ready := self._raft.ready(now)) is not None:
                 self._perform(ready)
         except Exception as error:  # noqa: BLE001 -- whatever it is: see the head of the module
-            self._fail(error)
+            self.fail(error)
         if self._stopped is None:
             if self._written > self._durable and not self._syncing:
                 self._syncing = True
@@ -356,33 +376,11 @@ class Replica:
             try:
                 await work(*args)
             except Exception as error:  # noqa: BLE001 -- whatever it is: see the head of the module
-                self._fail(error)
+                self.fail(error)
 
         task = self._loop.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _fail(self, error: Exception) -> None:
-        """Nothing that depends on what has failed may leave any more, so nothing does."""
-        if self._stopped is not None:
-            log.debug("after the end: %r", error)
-            return
-        if isinstance(error, DiskFailed):
-            failure: StoreError = error
-        elif isinstance(error, OSError):
-            failure = DiskFailed(
-                f"this node can no longer keep the log ({error}); it takes no further part. Mend the disk and start "
-                "the node again"
-            )
-        else:
-            log.error("the replica met an error that it has no answer to, and ends", exc_info=error)
-            failure = StoreStopped(
-                f"this node's store has stopped at an internal error ({error!r}); the other nodes go on. Report it, "
-                "and start the node again"
-            )
-        log.error("%s", failure)
-        self._stop(failure)
-        self._listener.on_failed(failure)
 
     def _stop(self, reason: StoreError) -> None:
         if self._stopped is not None:

@@ -40,6 +40,7 @@ REGISTERS = (b"r/0", b"r/1", b"r/2")
 LOCKS = (b"lock/0", b"lock/1")
 CLIENTS = 3  # per node
 WITNESS_S = 0.004
+TTL_S = Timing.local().session_ttl_s
 TROUBLE_S = 9.0
 RECOVERY_S = 20.0  # for every operation to end, and everything to work again, after the heal
 
@@ -203,6 +204,7 @@ class Chaos:
             (self._isolate, 3),
             (self._cut_one_way, 3),
             (self._slow_link, 3),
+            (self._slow_then_silent, 2),
             (self._mend_network, 6),
             (self._kill, 2),
             (self._lose_power, 2),
@@ -228,7 +230,17 @@ class Chaos:
 
     async def _slow_link(self, name: str) -> None:
         """Messages to this node take up to a session's lifetime."""
-        lag_s = Timing.local().session_ttl_s * self.rng.random()
+        self._slow(name, TTL_S * self.rng.random())
+
+    async def _slow_then_silent(self, name: str) -> None:
+        """When answers have become slow for good, the node is cut off: the last of them come when it is alone."""
+        self.world.heal()
+        self._slow(name, TTL_S * (0.3 + 0.2 * self.rng.random()))
+        await self.world.pass_time(1.5 * TTL_S)
+        await self._isolate(name)
+        await self.world.pass_time(TTL_S)
+
+    def _slow(self, name: str, lag_s: float) -> None:
         self._say(f"slow down what goes to {name} by {lag_s:.3f} s")
         self.world.lag_s |= {(other, name): lag_s for other in self.world.names if other != name}
 

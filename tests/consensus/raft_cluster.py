@@ -35,7 +35,7 @@ def at_once() -> float:
 class RaftCluster:
     """`await start(name)` for each. Messages travel for `latency_s()`, in order, unless their link is cut.
 
-    Without latency they arrive in the next turn of the loop; with it, by timers of the loop (see `virtual.py`).
+    What is under way when a link is cut still arrives. Without latency they arrive in the next turn of the loop; with it, by timers of the loop (see `virtual.py`).
     """
 
     names: tuple[str, ...]
@@ -175,7 +175,7 @@ class RaftCluster:
 
     def _deliver(self, source: str, target: str, incarnation: int, lane: Lane, payload: bytes) -> None:
         member = self.members[target]
-        if member.store is None or member.incarnation != incarnation or (source, target) in self.cut:
+        if member.store is None or member.incarnation != incarnation:
             return
         if target in self._paused:
             self._paused[target].append(lambda: self._deliver(source, target, incarnation, lane, payload))

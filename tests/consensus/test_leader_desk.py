@@ -30,6 +30,7 @@ TTL_S = 3.0
 class FakeRaft:
     term = 4
     leader: str | None = "me"
+    commit_index = 9
 
 
 class FakeReplica:

@@ -147,6 +147,26 @@ def test_a_node_that_starts_again_ends_its_predecessors_session_at_once() -> Non
     run_virtual(main())
 
 
+def test_a_node_whose_successor_has_a_session_asks_no_more_often_than_that_can_end() -> None:
+    """Its directory was copied, or put back from an older copy. It gets a session when the other one has ended."""
+
+    async def main() -> None:
+        async with World() as world:
+            await world.led_by("a")
+            data_dir = world.members["b"].data_dir
+            assert data_dir is not None
+            other = commands.OpenSession(b"another", "b", 99, data_dir.dir_id, 3 * TTL_S)
+            index = world["a"].status().applied_index
+            old = world["b"].session.id
+            await world["a"].write(commands.encode(other), world.clocks["a"].monotonic() + 1.0)
+            await world.until(lambda: not world["b"].session.valid())
+            await world.until(world["b"].session.valid)
+            assert world["b"].session.id > old
+            assert world["a"].status().applied_index - index < 12
+
+    run_virtual(main())
+
+
 def test_a_loss_is_told_in_the_turn_in_which_it_can_be_seen() -> None:
     async def main() -> None:
         async with World() as world:

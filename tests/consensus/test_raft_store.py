@@ -482,6 +482,27 @@ def test_an_unexpected_error_inside_ends_this_store_alone_and_says_so() -> None:
     run_virtual(main())
 
 
+def test_an_unexpected_error_in_a_tick_ends_the_store_instead_of_its_deadlines() -> None:
+    async def main() -> None:
+        async with World() as world:
+            await world.ready()
+            store, failures = world["b"], list[Exception]()
+            store.subscribe_failure(failures.append)
+            world.isolate("b")
+            waiting = asyncio.ensure_future(outcome_of(increment(store)))
+            await asyncio.sleep(0)
+
+            def broken(now: float) -> None:
+                raise ZeroDivisionError("from the keeper of a test")
+
+            store._keeper.tick = broken  # type: ignore[method-assign]
+            await world.until(lambda: failures)
+            assert isinstance(await waiting, OutcomeUnknown)
+            assert isinstance(failures[0], StoreStopped) and "ZeroDivisionError" in str(failures[0])
+
+    run_virtual(main())
+
+
 def test_failed_stores_are_closed_like_others() -> None:
     async def main() -> None:
         async with World() as world:
@@ -496,6 +517,7 @@ def test_failed_stores_are_closed_like_others() -> None:
             opened = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             await world.stop("b")
             assert not [task for task in opened if not task.done()]
+            assert store._replica._storage._wal._closed
             await world.start("b")  # the directory was let go
             await world.ready()
 

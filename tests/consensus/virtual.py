@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 START_S = 1000.0
+LIMIT_S = 300.0  # a test that takes longer waits for something that does not come
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -35,6 +36,8 @@ class _Jump(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise RuntimeError("everybody waits and nothing will ever happen")
+        if self._loop.now > START_S + LIMIT_S:
+            raise RuntimeError(f"not over after {LIMIT_S:g} seconds: what the test waits for does not happen")
         self._loop.now += max(0.0, timeout)
         return []
 
