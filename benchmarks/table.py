@@ -35,14 +35,19 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, object]]:
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
-    """One table; within a benchmark the peers' figures stand as a ratio to ours."""
-    table = Table("benchmark", "system", "median", "unit", "min … max", "ours / theirs", "note")
-    for row in rows:
-        ours = next((r.value for r in rows if r.benchmark == row.benchmark and r.system == "quorate"), None)
-        ratio = "" if ours is None or row.system == "quorate" or not row.value else f"{ours / row.value:.2f}"
-        spread = f"{_short(min(row.rounds))} … {_short(max(row.rounds))}" if len(row.rounds) > 1 else ""
-        table.add_row(row.benchmark, row.system, _short(row.value), row.unit, spread, ratio, row.note)
-    console.print(table)
+    """One table per benchmark; the ratio is ours to theirs."""
+    for benchmark in dict.fromkeys(row.benchmark for row in rows):
+        table = Table("system", "median", "min … max", "ratio", title=benchmark, title_justify="left")
+        mine = [row for row in rows if row.benchmark == benchmark]
+        ours = next((row.value for row in mine if row.system == "quorate"), None)
+        for row in mine:
+            ratio = (
+                "" if ours is None or row.system == "quorate" or not row.value else f"{ours / row.value:.2f}"
+            )
+            spread = f"{_short(min(row.rounds))} … {_short(max(row.rounds))}" if len(row.rounds) > 1 else ""
+            system = f"{row.system} [dim]({row.note})[/]" if row.note else row.system
+            table.add_row(system, f"{_short(row.value)} {row.unit}", spread, ratio)
+        console.print(table)
 
 
 def _short(value: float) -> str:
