@@ -16,6 +16,10 @@ class EffectsStore:
         self.accepted = 0
         self.refused = 0
 
+    def highest(self, key: str) -> int:
+        """The highest fence that was seen for a key."""
+        return self._highest.get(key, 0)
+
     def take(self, time_s: float, child: Child, key: str, fence: int) -> bool:
         """Whether it was accepted."""
         accepted = fence >= self._highest.get(key, 0)

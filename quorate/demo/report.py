@@ -144,7 +144,7 @@ class Rich:
 
     def note(self, text: str) -> None:
         if self._status is not None:
-            self._status.update(f"[dim]{escape(text)}[/dim]")
+            self._status.update(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
 
     def check(self, check: Check) -> None:
         self._console.print(_line(check))

@@ -170,6 +170,7 @@ async def cut_off(scene: Scene) -> None:
         "the majority goes on with all counters", True, f"each acknowledged again within {took_s:.2f} s"
     )
     scene.check("the cut-off side acknowledges nothing", scene.load.acknowledged_via[cut.node] == via_cut)
+    await _check_late_effects(scene, counters, cut)
     scene.parked = {key: running.fence for key, running in counters.items()}
     scene.cut = cut
 
@@ -342,6 +343,22 @@ async def _check_counters_elsewhere(
         "its counters run elsewhere, from what was acknowledged, with higher fences",
         not wrong,
         f"all {len(keys)} within {took_s:.2f} s" + (f"; not so: {wrong}" if wrong else ""),
+    )
+
+
+async def _check_late_effects(scene: Scene, before: dict[str, Running], left: Child) -> None:
+    """As if writes of the old owner had been under way all the while: they arrive now, after the new owner's."""
+
+    async def new_owners_wrote() -> bool:
+        return all(scene.effects.highest(key) > running.fence for key, running in before.items())
+
+    await scene.until("the new owners have had effects", new_owners_wrote)
+    now = scene.clock.monotonic()
+    taken = [scene.effects.take(now, left, key, running.fence) for key, running in before.items()]
+    scene.check(
+        "an effect of the old owner that arrives late is refused by its fence",
+        not any(taken),
+        f"{len(taken)} sent, {taken.count(False)} refused",
     )
 
 
