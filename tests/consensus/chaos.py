@@ -262,7 +262,8 @@ class Chaos:
         if self.world.members[name].store is not None:
             self._say(f"{'take the power from' if power_lost else 'kill'} {name}")
             self._check_core(name)
-            self.world.kill(name, power_lost=self.world.entropy if power_lost else None)
+            entropy = self.world.entropy if power_lost else None
+            self.world.kill(name, power_lost=entropy, out_of_order=self.rng.random() < 0.5)
             self.paused.discard(name)
             self.claims[name].clear()
 

@@ -97,7 +97,7 @@ class RaftCluster:
                 member.store = None
             self._release(member)
 
-    def kill(self, name: str, *, power_lost: Entropy | None = None) -> None:
+    def kill(self, name: str, *, power_lost: Entropy | None = None, out_of_order: bool = False) -> None:
         """As SIGKILL: nothing is said to anybody. With `power_lost`, a simulated disk forgets what was not synced."""
         member = self.members[name]
         member.incarnation += 1
@@ -106,7 +106,10 @@ class RaftCluster:
         store.abandon()
         self._release(member)
         if isinstance(member.disk, SimDisk):
-            member.disk = member.disk.crash(power_lost) if power_lost is not None else member.disk.kill()
+            if power_lost is not None:
+                member.disk = member.disk.crash(power_lost, out_of_order=out_of_order)
+            else:
+                member.disk = member.disk.kill()
         for other in self.members.values():
             if other.store is not None:
                 other.store.peer_down(name)

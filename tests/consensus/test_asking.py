@@ -254,13 +254,15 @@ def test_readers_of_one_turn_share_a_question_and_later_ones_never_its_answer() 
         late = reading.wait()
         await turns(3)
         assert len(reading.line.asked) == 1
+        reading.now = 10.2
         reading.answer(7)
         await turns(3)
         assert all(reader.done() for reader in first) and not late.done()
         assert len(reading.line.asked) == 2
+        reading.now = 10.5
         reading.answer(7)
         await turns(3)
-        assert late.done() and reading.confirmed == [(10.0, 7), (10.0, 7)]
+        assert late.done() and reading.confirmed == [(10.0, 7), (10.2, 7)]  # as of when it was asked
 
     run(main())
 

@@ -354,6 +354,28 @@ def test_a_holder_counts_from_when_it_asked_however_late_the_answer_comes() -> N
     run_virtual(main())
 
 
+def test_a_new_session_counts_from_when_it_was_first_asked_for() -> None:
+    async def main() -> None:
+        async with World() as world:
+            await world.led_by("a")
+            world.kill("b")
+            await world.start("b")
+            store, asked_at = world["b"], list[float]()
+
+            def late(source: str, target: str, lane: Lane, payload: bytes) -> bool:
+                if source == "b" and lane is Lane.STORE and not asked_at:
+                    asked_at.append(world.clocks["b"].monotonic())
+                return bool(asked_at) and target == "b" and world.clocks["b"].monotonic() < asked_at[0] + 0.4
+
+            world.hold = late
+            await world.until(store.session.valid)
+            now = world.clocks["b"].monotonic()
+            assert now > asked_at[0] + 0.4
+            assert store.session.valid_for_s() <= asked_at[0] + BELIEF_S - now + 1e-6
+
+    run_virtual(main())
+
+
 def test_late_answers_to_keepalives_of_an_earlier_session_prolong_nothing() -> None:
     async def main() -> None:
         async with World() as world:

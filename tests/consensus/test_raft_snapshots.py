@@ -3,11 +3,23 @@
 import asyncio
 from collections.abc import Sequence
 
-from quorate.consensus import Delete, Event, KeyValue, Lane, NoQuorum, OutcomeUnknown, Put, RaftStore
+import pytest
+
+from quorate.consensus import (
+    Delete,
+    Event,
+    KeyValue,
+    Lane,
+    NoQuorum,
+    OutcomeUnknown,
+    Put,
+    RaftStore,
+    commands,
+)
 from quorate.consensus.applier import Applied
-from quorate.consensus.raft import encode
-from quorate.consensus.raft.messages import SnapshotChunk
-from quorate.core import pack
+from quorate.consensus.raft import decode, encode
+from quorate.consensus.raft.messages import AppendReply, AppendRequest, SnapshotChunk
+from quorate.core import pack, unpack
 from tests.support import turns
 
 from .raft_world import World, outcome_of, put
@@ -181,6 +193,72 @@ def test_a_node_whose_disk_is_slow_with_a_snapshot_still_answers_its_leader() ->
             frozen.thaw()
             await put(leader, b"after")
             assert await world["b"].get(b"after") is not None
+
+    run_virtual(main())
+
+
+def test_a_session_that_ended_in_what_a_snapshot_skipped_is_lost_before_anything_else_is_told() -> None:
+    async def main() -> None:
+        async with World(snapshot_after_bytes=SMALL) as world:
+            leader = await world.led_by("a")
+            store, session = world["b"], world["b"].session.id
+            await put(store, b"owned", b"", session)
+            await world.until(lambda: store.peek(b"owned").value is not None)
+            believed: list[int] = []
+            store.watch(b"", lambda events: believed.append(store.session.id))
+            world.hold = lambda source, target, lane, payload: target == "b" and lane is Lane.RAFT
+            deadline = world.clocks["a"].monotonic() + 1.0
+            await leader.write(commands.encode(commands.CloseSession(session)), deadline)
+            await asyncio.gather(*[put(leader, b"%d" % number, bytes(100)) for number in range(100)])
+            await world.until(lambda: leader._replica.raft.first_index > 20)
+            assert store.session.id == session  # how could it know
+            world.hold = None
+            await world.until(lambda: believed)
+            assert snapshots(world, "b") and session not in believed
+            assert (await store.get(b"owned")) is None
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_entries_that_come_right_behind_a_snapshot_are_durable_before_they_are_acknowledged(
+    seed: int,
+) -> None:
+    """A snapshot and entries behind it in one turn; the power goes when the acknowledgement has left."""
+
+    async def main() -> None:
+        async with World(seed=seed, snapshot_after_bytes=SMALL) as world:
+            leader = await world.led_by("a")
+            world.isolate("b")
+            await fill(leader, 100)
+            raft = leader._replica.raft
+            snapshot = raft.snapshot
+            assert snapshot is not None
+            index, term = snapshot.meta.index, raft.term
+            entries = raft._journal.log.batch(index + 1, raft.last_index)
+            assert len(entries) >= 1
+            acknowledged: list[int] = []
+
+            def listen(source: str, target: str, lane: Lane, payload: bytes) -> bool:
+                if source == "b" and lane is Lane.RAFT:
+                    reply = decode(unpack(payload))
+                    if isinstance(reply, AppendReply) and reply.success:
+                        acknowledged.append(reply.index)
+                return False
+
+            world.hold = listen
+            world.cut.clear()
+            world["b"].receive(
+                "a", Lane.RAFT, pack(encode(SnapshotChunk(term, 1, snapshot.meta, 0, snapshot.data)))
+            )
+            append = AppendRequest(term, 1, index, snapshot.meta.term, raft.commit_index, entries)
+            world["b"].receive("a", Lane.RAFT, pack(encode(append)))
+            while entries.last_index not in acknowledged:
+                await turns(1)
+            world.isolate("b")
+            world.kill("b", power_lost=world.entropy)
+            await world.start("b")
+            assert world["b"]._replica.raft.last_index >= entries.last_index
 
     run_virtual(main())
 

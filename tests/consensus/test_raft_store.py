@@ -98,6 +98,21 @@ def test_writes_go_on_through_a_change_of_leader_and_each_is_done_once(how: str)
     run_virtual(main())
 
 
+def test_what_an_old_leader_was_asked_the_new_one_is_asked_at_once() -> None:
+    async def main() -> None:
+        async with World() as world:
+            await world.led_by("a")
+            store = world["b"]
+            store._writes._retry_s = store._barriers._retry_s = 1e9
+            world.isolate("a")
+            writing = asyncio.ensure_future(increment(store))
+            reading = asyncio.ensure_future(store.get(b"n", timeout_s=30.0))
+            await writing
+            await reading
+
+    run_virtual(main())
+
+
 def test_a_request_whose_copies_are_all_in_the_log_is_done_once_and_each_gets_the_first_result() -> None:
     async def main() -> None:
         async with World() as world:
