@@ -9,11 +9,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from quorate.core import Entropy
+from quorate.core import DecodeError, Entropy, TooLarge
 
-from . import protocol
+from . import commands, protocol
 from .leader_desk import LeaderDesk
-from .protocol import Answer, Confirmed, Gone, Question, Refused
+from .protocol import Answer, Confirmed, Gone, Propose, Question, Refused
 from .replica import Replica
 from .transport import Lane, Transport
 
@@ -82,11 +82,17 @@ class LeaderLine:
         return leader
 
     def receive(self, peer: str, payload: bytes) -> None:
-        """A question or an answer of another store's. Raises `DecodeError` for bytes that are neither."""
+        """A question or an answer of another store's.
+
+        Raises `DecodeError` for bytes that are neither, and for a proposal that no store of this version makes.
+        """
         message = protocol.decode(payload)
         if isinstance(message, Confirmed | Gone | Refused):
             self._answered(peer, message)
-        else:
-            self._desk.ask(
-                message, lambda answer: self._outbox.send(peer, Lane.STORE, protocol.encode(answer))
-            )
+            return
+        if isinstance(message, Propose):
+            try:
+                commands.admit(message.command)
+            except (ValueError, TooLarge) as error:
+                raise DecodeError(f"{peer} proposed what is no command: {error}") from error
+        self._desk.ask(message, lambda answer: self._outbox.send(peer, Lane.STORE, protocol.encode(answer)))

@@ -18,5 +18,8 @@ class Transport(Protocol):
     """The sending side. The owner hands what arrives to `RaftStore.receive`, and broken connections to `peer_down`."""
 
     def send(self, peer: str, lane: Lane, payload: bytes) -> bool:
-        """Send if there is a connection to `peer` now; False: there is none, nothing was sent."""
+        """Send if there is a connection to `peer` now; False: there is none, nothing was sent.
+
+        What it raises is logged, and the message counts as one that may have left.
+        """
         ...

@@ -567,11 +567,16 @@ def test_garbage_of_peers_is_refused_and_changes_nothing() -> None:
             for stranger in ("z", "a"):
                 with pytest.raises(DecodeError):
                     leader.receive(stranger, Lane.STORE, protocol.encode(protocol.Barrier(1)))
-            leader.receive("b", Lane.STORE, protocol.encode(protocol.Propose(77, b"no command at all")))
+            over = commands.OpenSession(b"n", "x", 1, b"", 1.0)
+            object.__setattr__(over, "ttl_s", commands.TTL_LIMIT_S)
+            beyond = commands.encode(over).replace(pack(commands.TTL_LIMIT_S), pack(commands.TTL_LIMIT_S * 2))
+            for command in (b"no command at all", beyond):
+                with pytest.raises(DecodeError):
+                    leader.receive("b", Lane.STORE, protocol.encode(protocol.Propose(77, command)))
             leader.receive("b", Lane.STORE, protocol.encode(protocol.Confirmed(77, 1)))
             leader.receive("b", Lane.STORE, protocol.encode(protocol.Refused(77, protocol.Why.STOPPED, "z")))
             await world.pass_time(0.1)
-            assert [world[name].status().applied_index for name in "abc"] == [index + 1 for index in before]
+            assert [world[name].status().applied_index for name in "abc"] == before
             assert (await increment(leader)).results[0] is not None
 
     run_virtual(main())
