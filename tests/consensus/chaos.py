@@ -32,7 +32,7 @@ from quorate.consensus import (
     unchanged,
 )
 
-from .chaos_history import History, require
+from .chaos_history import Follower, History, require
 from .raft_world import World, outcome_of, put
 from .virtual import run_virtual
 
@@ -73,6 +73,7 @@ class Chaos:
         self.paused: set[str] = set()
         self.broken: set[str] = set()
         self.unexpected: list[str] = []
+        self.followers: dict[str, Follower] = {}
         self.over = False
         self.released: set[int] = set()
         self.claims = {name: {} for name in names}
@@ -288,7 +289,10 @@ class Chaos:
             if not isinstance(error, DiskFailed) or name not in self.broken:
                 self.unexpected.append(f"{name} failed: {error!r}")
 
-        self.world[name].subscribe_failure(failed)
+        store = self.world[name]
+        store.subscribe_failure(failed)
+        follower = self.followers[name] = Follower(name, store.peek_range(b"").value)
+        store.watch(b"", follower.told)
 
     async def _pause(self, name: str) -> None:
         if self._able(name) is not None:
@@ -366,6 +370,8 @@ class Chaos:
             require(left == 0, f"{left} operations of {name} never ended")
         state: dict[bytes, KeyValue] = {item.key: item for item in await stores[0].range(b"")}
         self.history.check(state)
+        for follower in self.followers.values():
+            follower.check(state)
         require(not self.unexpected, "; ".join(self.unexpected))
         require(any(write.outcome == "done" for write in self.history.writes), "nothing was ever done")
 

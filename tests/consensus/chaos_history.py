@@ -2,10 +2,10 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from quorate.consensus import KeyValue, OutcomeUnknown
+from quorate.consensus import Event, KeyValue, OutcomeUnknown
 
 
 class Violation(AssertionError):
@@ -31,6 +31,28 @@ class Write:
     @property
     def marker(self) -> bytes:
         return b"op/%d" % self.number
+
+
+class Follower:
+    """Somebody who knows of the keys of a node only what a watch told him since he first looked."""
+
+    def __init__(self, name: str, state: Sequence[KeyValue]) -> None:
+        self.name = name
+        self.state = {item.key: item for item in state}
+        self.wrong = ""
+
+    def told(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.before != self.state.get(event.key):
+                self.wrong = self.wrong or f"{self.name} knew {self.state.get(event.key)} when told {event}"
+            if event.now is None:
+                self.state.pop(event.key, None)
+            else:
+                self.state[event.key] = event.now
+
+    def check(self, state: Mapping[bytes, KeyValue]) -> None:
+        require(not self.wrong, self.wrong)
+        require(self.state == state, f"a watch of {self.name} missed something")
 
 
 @dataclass(slots=True)

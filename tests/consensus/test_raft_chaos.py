@@ -8,10 +8,10 @@ import os
 
 import pytest
 
-from quorate.consensus import KeyValue, NoQuorum, OutcomeUnknown
+from quorate.consensus import Event, KeyValue, NoQuorum, OutcomeUnknown
 
 from .chaos import Chaos
-from .chaos_history import History, Violation, check_never_back
+from .chaos_history import Follower, History, Violation, check_never_back
 
 SEEDS = int(os.environ.get("QUORATE_CHAOS_SEEDS", "40"))
 TROUBLE_S = 4.0
@@ -92,6 +92,18 @@ def test_two_holders_and_a_fence_that_falls_are_found() -> None:
         history.acted(b"lock", {"a": 5, "b": 6})
     with pytest.raises(Violation, match="fence 4"):
         history.acted(b"lock", {"b": 4})
+
+
+def test_a_watch_that_leaves_something_out_is_found() -> None:
+    old, new = item(b"k", 5), item(b"k", 6, 2)
+    follower = Follower("a", [old])
+    follower.told([Event(b"k", 6, new, old)])
+    follower.check({b"k": new})
+    with pytest.raises(Violation, match="missed"):
+        follower.check({b"k": new, b"other": item(b"other", 7)})
+    follower.told([Event(b"k", 9, None, item(b"k", 8, 3))])
+    with pytest.raises(Violation, match="when told"):
+        follower.check({})
 
 
 def test_a_cache_that_is_older_than_it_says_is_found() -> None:
