@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .checkers import Outcome, Verdict
 from .history import History
+from .verdict import Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True)
