@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from quorate.core import DirectoryLock, Entropy, File
+from quorate.core import Clock, ConfigError, DirectoryLock, Entropy, File, sleep
 
 Operation = Literal["read", "append", "sync"]
 
@@ -172,6 +172,9 @@ class _Medium:
     frozen: bool = False
     frozen_syncs: list[asyncio.Future[None]] = field(default_factory=list)
     syncs: int = 0
+    latency_s: float = 0.0
+    failures: int = 0
+    delayed_syncs: int = 0
 
     def used_bytes(self, directory: _Directory | None = None) -> int:
         entries = (directory or self.root).seen.values()
@@ -199,6 +202,7 @@ class SimFile:
         self._require_open("append")
         room = self._disk.free_bytes()
         if room is not None and len(data) > room:
+            self._disk.count_failure()
             if room > 0:
                 self._inode.change(_Append(len(self._inode.seen), bytes(data[:room])))
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -247,23 +251,29 @@ class SimLock:
 class SimDisk:
     """One boot's view of a simulated disk: see the head of the module."""
 
-    def __init__(self, name: str = "disk", *, capacity_bytes: int | None = None) -> None:
+    def __init__(
+        self, name: str = "disk", *, capacity_bytes: int | None = None, clock: Clock | None = None
+    ) -> None:
         self._medium = _Medium(name, capacity_bytes)
+        self._clock = clock
         self._alive = True
         self._lock: SimLock | None = None
 
     # Crashes
 
-    def crash(self, rng: Entropy, *, out_of_order: bool = False) -> "SimDisk":
-        """Lose power. Returns the disk that the next boot finds; this one is dead, its frozen syncs fail."""
+    def crash(self, rng: Entropy, *, out_of_order: bool = False, clock: Clock | None = None) -> "SimDisk":
+        """Lose power. Returns the disk that the next boot finds; this one is dead, its frozen syncs fail.
+
+        `clock` is the next boot's, by default this one's.
+        """
         self._die()
         self._medium.root.crash(rng, out_of_order)
-        return self._next_boot()
+        return self._next_boot(clock)
 
-    def kill(self) -> "SimDisk":
+    def kill(self, *, clock: Clock | None = None) -> "SimDisk":
         """End the process alone. Returns the disk for the next one: nothing is lost, nothing got durable."""
         self._die()
-        return self._next_boot()
+        return self._next_boot(clock)
 
     # Faults
 
@@ -312,12 +322,43 @@ class SimDisk:
             if offset < len(content):
                 content[offset] ^= mask
 
+    @property
+    def latency_s(self) -> float:
+        """How long a sync takes on the clock of the boot. Raises `ConfigError` when set for a disk without a clock."""
+        return self._medium.latency_s
+
+    @latency_s.setter
+    def latency_s(self, seconds: float) -> None:
+        if self._clock is None:
+            raise ConfigError("a disk without a clock cannot be slow: SimDisk(name, clock=clock)")
+        self._medium.latency_s = seconds
+
     # What tests look at
 
     @property
     def syncs(self) -> int:
         """How many syncs of files and directories were asked for, over all boots."""
         return self._medium.syncs
+
+    @property
+    def failures(self) -> int:
+        """How many calls met a standing fault, or a full disk, over all boots."""
+        return self._medium.failures
+
+    @property
+    def delayed_syncs(self) -> int:
+        """How many syncs were frozen, or took `latency_s`, over all boots."""
+        return self._medium.delayed_syncs
+
+    def dirty(self) -> int:
+        """How many changes a loss of power could take now: of bytes and of names."""
+
+        def count(entry: _Inode | _Directory) -> int:
+            if isinstance(entry, _Inode):
+                return len(entry.dirty)
+            return len(entry.dirty) + sum(count(inner) for inner in entry.seen.values())
+
+        return count(self._medium.root)
 
     def frozen_syncs(self) -> int:
         """How many syncs wait for `thaw` now."""
@@ -448,26 +489,35 @@ class SimDisk:
         """Raises the `OSError` of a standing fault."""
         for fault in self._medium.faults:
             if fault.operation == operation and fault.matches(path):
+                self.count_failure()
                 raise OSError(fault.error, os.strerror(fault.error), self.describe(path))
 
     async def reach_platter(self) -> None:
         """Take the time of a sync: a turn of the loop, or until `thaw`."""
         self._medium.syncs += 1
         if self._medium.frozen:
+            self._medium.delayed_syncs += 1
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._medium.frozen_syncs.append(future)
             await future
+        elif self._medium.latency_s and self._clock is not None:
+            self._medium.delayed_syncs += 1
+            await sleep(self._clock, self._medium.latency_s)
         else:
             await asyncio.sleep(0)
+
+    def count_failure(self) -> None:
+        """A call met a fault."""
+        self._medium.failures += 1
 
     def _die(self) -> None:
         self.require_alive()
         self._alive = False
         self.thaw()  # they wake into `require_alive`
 
-    def _next_boot(self) -> "SimDisk":
+    def _next_boot(self, clock: Clock | None) -> "SimDisk":
         disk = SimDisk.__new__(SimDisk)
-        disk._medium, disk._alive, disk._lock = self._medium, True, None
+        disk._medium, disk._clock, disk._alive, disk._lock = self._medium, clock or self._clock, True, None
         return disk
 
     def _parent(self, path: str) -> tuple[_Directory, str]:

@@ -1,0 +1,363 @@
+"""An asyncio event loop whose time is imaginary and whose order is decided here.
+
+Nothing ever waits: while callbacks are ready they run, and when none is, time jumps to the next timer. Callbacks of one
+turn run in the order in which they became ready, or, with `shuffle`, in an order drawn from a stream: both are
+orders that a real loop may show, and the same seed always gives the same one.
+
+Every callback belongs to the *group* that was current in its context when it was scheduled; tasks, futures and timers
+inherit it. A group is an operating-system process in the simulation: it can be paused (its callbacks wait), and ended (they
+never run again, and no `finally` block of its tasks does, as after SIGKILL). Its clock may run at a rate of its own.
+
+The loop is the authority over time and order. What must never happen here: a callback of a paused or ended group runs,
+or anything depends on addresses of objects, on hashes of text, or on the machine's clock.
+"""
+
+import asyncio
+import heapq
+import sys
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Protocol, TypeVar, TypeVarTuple
+
+from .errors import Hang, NotSimulated
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+SHUFFLE_TURNS = 64  # ready callbacks that are put into another order at once; more keep their order in blocks
+
+
+class Shuffler(Protocol):
+    """Draws an order: `shuffle` rearranges the list in place."""
+
+    def shuffle(self, items: list[Any]) -> None: ...
+
+
+class Connector(Protocol):
+    """Where connections of users' own asyncio code go: see `network.py`."""
+
+    async def create_connection(
+        self, loop: "SimLoop", factory: Callable[[], asyncio.BaseProtocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]: ...
+
+    async def create_server(
+        self, loop: "SimLoop", factory: Callable[[], asyncio.BaseProtocol], host: str, port: int
+    ) -> asyncio.AbstractServer: ...
+
+
+class Group:
+    """The callbacks of one simulated process. `rate` is how fast its clock runs, `name` is for messages."""
+
+    __slots__ = (
+        "_local",
+        "_world",
+        "context",
+        "ended",
+        "held",
+        "held_count",
+        "name",
+        "paused",
+        "rate",
+        "stopped",
+        "tasks",
+    )
+
+    def __init__(self, name: str, *, world_s: float = 0.0, local_s: float = 0.0, rate: float = 1.0) -> None:
+        self.name = name
+        self.rate = rate
+        self._world = world_s  # at this moment of the world ...
+        self._local = local_s  # ... its clock showed this
+        self.paused = False
+        self.ended = False
+        self.stopped = False  # paused or ended
+        self.held: list[events.Handle] = []
+        self.held_count = 0
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.context: Context = copy_context()
+        self.context.run(_GROUP.set, self)
+
+    def local(self, world_s: float) -> float:
+        """What its clock shows at a moment of the world."""
+        return self._local + (world_s - self._world) * self.rate
+
+    def world(self, local_s: float) -> float:
+        """The moment of the world at which its clock shows this, at its present rate."""
+        return self._world + (local_s - self._local) / self.rate
+
+    def set_rate(self, rate: float, world_s: float) -> None:
+        """From now on its clock runs at this rate. Timers that are set already keep their moment."""
+        self._local, self._world, self.rate = self.local(world_s), world_s, rate
+
+
+_GROUP: ContextVar[Group | None] = ContextVar("simulated process", default=None)
+
+
+def current_group() -> Group | None:
+    """The simulated process whose code runs now; None: the world's (the test itself)."""
+    return _GROUP.get()
+
+
+class SimLoop(asyncio.BaseEventLoop):
+    """See the head of the module. Run a program on it with `simulate`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.events = 0
+        self.limit_s: float | None = None
+        self.shuffler: Shuffler | None = None
+        self.connector: Connector | None = None
+        self._run_queue: deque[events.Handle] = deque()
+        self._timers: list[tuple[float, int, events.TimerHandle]] = []
+        self._sequence = 0
+        self._cancelled_timers = 0
+        self._halted = False
+        self.set_task_factory(_make_task)
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Seconds of the clock of the process that asks; the world's own outside of any."""
+        group = _GROUP.get()
+        return self.now if group is None else group.local(self.now)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> events.TimerHandle:
+        group = _GROUP.get()
+        return self.call_at_world(when if group is None else group.world(when), callback, args, context)
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> events.TimerHandle:
+        group = _GROUP.get()
+        when = self.now + (delay if group is None else delay / group.rate)
+        return self.call_at_world(when, callback, args, context)
+
+    def call_at_world(
+        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> events.TimerHandle:
+        """As `call_at`, in the world's time whoever asks."""
+        handle = events.TimerHandle(when, callback, args, self, context)
+        self._sequence += 1
+        heapq.heappush(self._timers, (when, self._sequence, handle))
+        handle._scheduled = True  # type: ignore[attr-defined]  # so that it tells of its cancellation
+        return handle
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> events.Handle:
+        handle = events.Handle(callback, args, self, context)
+        self._run_queue.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> events.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
+        self._cancelled_timers += 1
+        if self._cancelled_timers > 256 and self._cancelled_timers * 2 > len(self._timers):
+            self._timers = [item for item in self._timers if not item[2]._cancelled]
+            heapq.heapify(self._timers)
+            self._cancelled_timers = 0
+
+    # -- processes -----------------------------------------------------------------------------------------
+
+    def pause(self, group: Group) -> None:
+        """None of its callbacks runs until `resume`."""
+        group.paused = group.stopped = True
+
+    def resume(self, group: Group) -> None:
+        """What waited becomes ready now, in its order."""
+        group.paused = False
+        group.stopped = group.ended
+        held, group.held = group.held, []
+        self._run_queue.extend(held)
+
+    def end(self, group: Group) -> None:
+        """None of its callbacks ever runs again."""
+        group.ended = group.stopped = True
+        group.held.clear()
+
+    # -- running -------------------------------------------------------------------------------------------
+
+    def run_forever(self) -> None:
+        self._check_closed()  # type: ignore[attr-defined]
+        self._check_running()  # type: ignore[attr-defined]
+        self._halted = False
+        old = events._get_running_loop()
+        old_hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(
+            firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
+            finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+        )
+        events._set_running_loop(self)
+        self._thread_id = 1  # what `is_running` looks at
+        try:
+            while not self._halted:
+                self._turn()
+        finally:
+            self._thread_id = None  # type: ignore[assignment]
+            events._set_running_loop(old)
+            sys.set_asyncgen_hooks(*old_hooks)
+
+    def stop(self) -> None:
+        self._halted = True
+
+    def _turn(self) -> None:
+        """Run what is ready; jump to the next timer first, when nothing is."""
+        ready, timers = self._run_queue, self._timers
+        if not ready:
+            while timers and timers[0][2]._cancelled:
+                heapq.heappop(timers)
+                self._cancelled_timers -= 1
+            if not timers:
+                raise Hang(self._waiting())
+            when = timers[0][0]
+            if when > self.now:
+                if self.limit_s is not None and when > self.limit_s:
+                    raise Hang(f"not over after {self.limit_s:g} simulated seconds\n{self._waiting()}")
+                self.now = when
+        now = self.now
+        while timers and timers[0][0] <= now:
+            handle = heapq.heappop(timers)[2]
+            handle._scheduled = False  # type: ignore[attr-defined]
+            if handle._cancelled:
+                self._cancelled_timers -= 1
+            else:
+                ready.append(handle)
+        if self.shuffler is not None and len(ready) > 1:
+            self._shuffle()
+        for _ in range(len(ready)):
+            next_handle: Any = ready.popleft()
+            if next_handle._cancelled:
+                continue
+            context = next_handle._context
+            group = context.get(_GROUP)
+            if group is not None and group.stopped:
+                if not group.ended:
+                    group.held.append(next_handle)
+                    group.held_count += 1
+                continue
+            self.events += 1
+            try:
+                context.run(next_handle._callback, *next_handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 -- as every loop: the handler decides
+                self.call_exception_handler(
+                    {"message": f"Exception in {next_handle!r}", "exception": error, "handle": next_handle}
+                )
+
+    def _shuffle(self) -> None:
+        assert self.shuffler is not None
+        items = list(self._run_queue)
+        self._run_queue.clear()
+        for start in range(0, len(items), SHUFFLE_TURNS):
+            block = items[start : start + SHUFFLE_TURNS]
+            self.shuffler.shuffle(block)
+            self._run_queue.extend(block)
+
+    # -- hangs ---------------------------------------------------------------------------------------------
+
+    def _waiting(self) -> str:
+        """The stacks of everything that waits, for the message of a `Hang`."""
+        tasks = sorted(
+            (task for task in asyncio.all_tasks(self) if not _is_of_ended(task)),
+            key=lambda task: task.get_name(),
+        )
+        lines = [f"everybody waits and nothing will ever happen; {len(tasks)} tasks:"]
+        for task in tasks:
+            frames = task.get_stack()
+            where = _innermost(task.get_coro())
+            lines.append(f"  {task.get_name()}: {where if where else frames}")
+        return "\n".join(lines)
+
+    # -- what there is not ---------------------------------------------------------------------------------
+
+    def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        raise NotSimulated(f"a thread for {func!r}")
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotSimulated("a subprocess")
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotSimulated("a subprocess")
+
+    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotSimulated("a datagram socket")
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        """A simulated host's name is its address."""
+        return [(2, 1, 6, "", (host, port))]
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: Any = None,
+        port: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """To a server in the simulation. Without TLS, and not from sockets."""
+        return await self._connector(kwargs).create_connection(self, protocol_factory, str(host), int(port))
+
+    async def create_server(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: Any = None,
+        port: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """On the host of the simulated process that calls."""
+        return await self._connector(kwargs).create_server(self, protocol_factory, str(host), int(port))
+
+    def _connector(self, kwargs: dict[str, Any]) -> Connector:
+        if kwargs.get("ssl") or kwargs.get("sock"):
+            raise NotSimulated("a connection with TLS, or over a socket that exists already")
+        if self.connector is None:
+            raise NotSimulated("a connection outside of a Simulation")
+        return self.connector
+
+    def _process_events(self, event_list: Any) -> None:
+        """There are none."""
+
+    def _write_to_self(self) -> None:
+        """There is nobody to wake."""
+
+
+def _make_task(
+    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], **kwargs: Any
+) -> asyncio.Task[T]:
+    """Tasks of simulated processes are kept, since nothing else may hold those of an ended one."""
+    task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, **kwargs)
+    context = kwargs.get("context")
+    group = _GROUP.get() if context is None else context.get(_GROUP)
+    if group is not None:
+        tasks = group.tasks
+        tasks.append(task)
+        if len(tasks) & 1023 == 0:
+            group.tasks = [one for one in tasks if not one.done()]
+    return task
+
+
+def _is_of_ended(task: asyncio.Task[Any]) -> bool:
+    coro = task.get_coro()
+    return coro is None or getattr(coro, "cr_frame", True) is None
+
+
+def _innermost(coro: Any) -> str:
+    """Where a suspended coroutine stands: file and line of the deepest await that can be seen."""
+    place = ""
+    while coro is not None:
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+        if frame is None:
+            break
+        place += f"{' > ' if place else ''}{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
+    return place
