@@ -27,7 +27,7 @@ class _Monitor:
     ended: Op | None = None
 
 
-def check_downs(history: History, *, settle_s: float = 0.0) -> Verdict:
+def check_downs(history: History, *, settle_s: float = 0.0, until_s: float | None = None) -> Verdict:
     """At the end every monitor of a dead process has had exactly one DOWN; of a living one none but `noconnection`.
 
     Expects entries in which a process is named as in its life, and only in that one life:
@@ -40,7 +40,8 @@ def check_downs(history: History, *, settle_s: float = 0.0) -> Verdict:
                      any target that never lived
 
     The history must go on until after the heal, when DOWNs had time to come: who died less than `settle_s` seconds
-    (default 0) before its end may still owe some. A DOWN for a living process is `invalid` unless its reason is
+    (default 0) before its end may still owe some. Its end is `until_s`, in seconds of the history, until which the run was
+    watched, or the last entry, whichever is later. A DOWN for a living process is `invalid` unless its reason is
     "noconnection", which only says that sight of it was lost; so is one that came before the death. A monitor whose own
     process died, or that was taken back, may have had its DOWN or not. (Erlang reference manual, "Monitors": "exactly one
     'DOWN' message"; `demonitor/2`.)
@@ -49,8 +50,8 @@ def check_downs(history: History, *, settle_s: float = 0.0) -> Verdict:
     deaths: dict[str, Op] = {}
     for op in history.notes("died"):
         deaths.setdefault(text_of(op, "target"), op)
-    last_ns = max((op.time_ns for op in history), default=0)
-    settled_ns = last_ns - round(settle_s * _NS)
+    end_ns = max([round((until_s or 0.0) * _NS), *(op.time_ns for op in history)])
+    settled_ns = end_ns - round(settle_s * _NS)
     problems = strays
     owed = 0
     for monitor in monitors.values():
@@ -72,10 +73,12 @@ def check_downs(history: History, *, settle_s: float = 0.0) -> Verdict:
 def _monitors(history: History) -> tuple[dict[Id, _Monitor], list[str]]:
     """All monitors with their DOWNs, and the DOWNs that belong to none."""
     monitors: dict[Id, _Monitor] = {}
-    asked: list[tuple[Op, Completion]] = [(pair.invoked, pair.outcome) for pair in history.pairs("monitor")]
-    asked += [(op, "ok") for op in history.notes("monitor")]
-    for op, outcome in sorted(asked, key=lambda item: item[0].index):
-        monitor = _Monitor(id_of(op, "ref"), op, text_of(op, "target"), outcome)
+    asked: dict[int, Completion] = {pair.invoked.index: pair.outcome for pair in history.pairs("monitor")}
+    for op in history.notes("monitor"):
+        asked[op.index] = "ok"
+    for index in sorted(asked):
+        op = history[index]
+        monitor = _Monitor(id_of(op, "ref"), op, text_of(op, "target"), asked[index])
         if (other := monitors.setdefault(monitor.ref, monitor)) is not monitor:
             raise HistoryError(
                 f"{entries((other.asked.index, op.index))} both have the ref {monitor.ref!r}: it must be unique"
