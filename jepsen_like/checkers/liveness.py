@@ -55,11 +55,9 @@ def check_liveness(
             if min(map(_acknowledged_ns, group)) <= until_ns:
                 continue
             if end_ns < until_ns:
-                doubts.append(
-                    f"{name!r}: {_show(group)} not acknowledged, but the history ends before the limit"
-                )
+                doubts.append(f"{name!r}: {_show(group)} acknowledged, but the history ends before the limit")
             else:
-                problems.append(f"{name!r}: {_show(group)} not acknowledged within {limit_s:g} s")
+                problems.append(f"{name!r}: {_show(group)} acknowledged within {limit_s:g} s")
     summary = f"{len(probes):,} names probed after the heal (entry {heal.index})"
     if not problems and not doubts and probes:
         summary += f"; the last one was acknowledged {slowest_ns / 1e6:,.0f} ms after it"
@@ -79,9 +77,7 @@ def _acknowledged_ns(pair: Pair) -> float:
 
 def _show(pairs: list[Pair]) -> str:
     last = pairs[-1]
-    told = entries(
-        [last.invoked.index] if last.completed is None else [last.invoked.index, last.completed.index]
-    )
-    return (
-        f"a probe ({told}) was" if len(pairs) == 1 else f"none of {len(pairs)} probes (the last: {told}) was"
-    )
+    told = [last.invoked.index] if last.completed is None else [last.invoked.index, last.completed.index]
+    if len(pairs) == 1:
+        return f"a probe ({entries(told)}) was not"
+    return f"none of {len(pairs)} probes (the last: {entries(told)}) was"

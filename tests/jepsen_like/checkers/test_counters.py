@@ -1,4 +1,4 @@
-"""Checkers catch what was planted, pass what is right, and never call an empty history valid."""
+"""Counters: what was lost, repeated or read from old state is caught; whatever a real counter does is not."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.jepsen_like.checkers import (
-    PROBLEMS_LIMIT,
-    check_claims,
+    check_counter_reads,
     check_counter_replies,
     check_counters,
-    check_fences,
-    claim_intervals,
+    check_unique_ids,
 )
 from quorate.jepsen_like.history import Completion, History, HistoryError
+
+from .histories import from_steps
 
 
 def increments(*completions: tuple[str, Completion | None, int | None]) -> History:
@@ -133,114 +133,93 @@ def test_any_run_of_a_real_counter_is_valid_and_a_lost_write_in_it_is_not(data: 
     assert check_counters(history, {"c": len(history.pairs()) + 1}).outcome == "invalid"
 
 
-# -- fences ------------------------------------------------------------------------------------------------
+# -- reads and ids: facts of Jepsen's own tests of its checkers (jepsen/test/jepsen/checker_test.clj) --------
 
 
-def effects(*entries: tuple[Completion, int, str]) -> History:
-    history = History()
-    for number, (type_, fence, owner) in enumerate(entries):
-        history.note(number, owner, "effect", "c", {"fence": fence, "owner": owner}, type_=type_)
-    return history
+def test_a_first_read_sees_nought() -> None:
+    assert check_counter_reads(from_steps("0 invoke read", "0 ok read 0")).valid
+    assert check_counter_reads(from_steps("0 invoke read", "0 ok read 1")).outcome == "invalid"
 
 
-def test_effects_under_growing_fences_are_valid_and_refusals_are_counted() -> None:
-    verdict = check_fences(
-        effects(("ok", 3, "a"), ("ok", 3, "a"), ("ok", 9, "b"), ("fail", 3, "a"), ("ok", 9, "b"))
+def test_an_increment_that_failed_is_not_read() -> None:
+    history = from_steps("0 invoke increment 1", "0 fail increment 1", "0 invoke read", "0 ok read 0")
+    assert check_counter_reads(history).valid
+    assert check_counters(history, {"x": 0}).valid
+
+
+def test_an_increment_under_way_may_be_read_or_not() -> None:
+    history = from_steps(
+        "0 invoke increment 1", "1 invoke read", "1 ok read 0", "1 invoke read", "1 ok read 1"
     )
-    assert verdict.valid and verdict.checked == 4 and "1 refused" in verdict.summary
+    assert check_counter_reads(history).valid
 
 
-def test_an_effect_accepted_from_a_lower_fence_after_a_higher_one_is_caught() -> None:
-    verdict = check_fences(effects(("ok", 3, "a"), ("ok", 9, "b"), ("ok", 3, "a")))
+def test_of_reads_and_increments_at_once_only_the_impossible_one_is_named() -> None:
+    history = from_steps(
+        *("0 invoke read", "1 invoke increment 1", "2 invoke read", "3 invoke increment 2", "4 invoke read"),
+        *("5 invoke increment 4", "6 invoke read", "7 invoke increment 8", "8 invoke read", "0 ok read 6"),
+        *("1 ok increment 1", "2 ok read 0", "3 ok increment 2", "4 ok read 3", "5 ok increment 4"),
+        *("6 ok read 100", "7 ok increment 8", "8 ok read 15"),
+    )
+    verdict = check_counter_reads(history)
+    assert verdict.outcome == "invalid" and verdict.checked == 5
+    assert verdict.problems == (
+        "x: entries 6 and 15 read 100, which is not between 0 (acknowledged before) and 15 (attempted until then)",
+    )
+
+
+def test_the_bounds_of_a_read_move_on_with_the_history() -> None:
+    history = from_steps(
+        *("0 invoke read", "1 invoke increment 1", "0 ok read 0", "0 invoke read", "1 ok increment 1"),
+        *("1 invoke increment 2", "0 ok read 3", "0 invoke read", "1 ok increment 2", "0 ok read 5"),
+    )
+    verdict = check_counter_reads(history)
     assert verdict.outcome == "invalid"
-    assert verdict.problems == ("c: fence 3 was accepted (entry 2) after 9 (entry 1)",)
+    assert [problem.partition(",")[0] for problem in verdict.problems] == ["x: entries 7 and 9 read 5"]
 
 
-def test_two_owners_with_one_fence_are_caught_even_when_the_second_was_refused() -> None:
-    assert check_fences(effects(("ok", 3, "a"), ("fail", 3, "b"))).outcome == "invalid"
+def test_a_read_that_misses_what_was_acknowledged_before_it_is_caught() -> None:
+    history = from_steps("0 invoke increment 3", "0 ok increment 3", "1 invoke read", "1 ok read 2")
+    assert check_counter_reads(history).outcome == "invalid"
 
 
-def test_fences_of_different_names_have_nothing_to_do_with_each_other() -> None:
-    history = History()
-    history.note(0, "a", "effect", "c", {"fence": 9, "owner": "a"})
-    history.note(1, "a", "effect", "d", {"fence": 3, "owner": "a"})
-    assert check_fences(history).valid
+def test_reads_that_nobody_answered_prove_nothing() -> None:
+    history = from_steps("0 invoke increment 3", "0 ok increment 3", "1 invoke read", "1 fail read")
+    assert check_counter_reads(history).outcome == "unknown"
 
 
-# -- claims ------------------------------------------------------------------------------------------------
-
-
-def claims(*entries: tuple[str, float, int, str]) -> History:
-    """(held or released, time, fence, owner), recorded in this order, whatever the times."""
-    history = History()
-    for f, time_s, fence, owner in entries:
-        history.note(time_s, owner, f, "n", {"fence": fence, "owner": owner})
-    return history
-
-
-def test_claims_one_after_the_other_are_valid_in_whatever_order_they_were_told() -> None:
-    history = claims(("held", 5.0, 7, "b"), ("held", 1.0, 3, "a"), ("released", 4.75, 3, "a"))
-    verdict = check_claims(history)
-    assert verdict.valid and "narrowest gap between two owners was 250 ms" in verdict.summary
-    assert [interval.owner for interval in claim_intervals(history)["n"]] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("history", "why"),
-    [
-        (claims(("held", 1, 3, "a"), ("held", 2, 7, "b")), "the first never ended"),
-        (claims(("held", 1, 3, "a"), ("released", 2.5, 3, "a"), ("held", 2, 7, "b")), "it ended too late"),
-        (claims(("held", 1, 7, "a"), ("released", 2, 7, "a"), ("held", 3, 3, "b")), "the fence fell"),
-        (claims(("held", 1, 3, "a"), ("released", 2, 3, "a"), ("held", 3, 3, "b")), "one fence, two owners"),
-        (
-            claims(
-                ("held", 1, 3, "a"),
-                ("released", 9, 3, "a"),
-                ("held", 10, 5, "b"),
-                ("released", 2, 5, "b"),  # an empty claim in between hides nothing
-                ("held", 5, 7, "c"),
-            ),
-            "the first overlaps the third",
+def test_an_id_that_was_given_three_times_is_named_with_all_three_entries() -> None:
+    history = from_steps(
+        *(
+            "0 invoke generate",
+            "0 ok generate 0",
+            "1 invoke generate",
+            "1 ok generate 1",
+            "2 invoke generate",
         ),
-    ],
-)
-def test_two_owners_at_once_or_a_fence_that_does_not_grow_are_caught(history: History, why: str) -> None:
-    assert check_claims(history).outcome == "invalid", why
+        *("2 ok generate 0", "3 invoke generate", "3 ok generate 0", "4 invoke generate", "4 info generate"),
+    )
+    verdict = check_unique_ids(history)
+    assert verdict.outcome == "invalid" and verdict.checked == 4
+    assert verdict.problems == ("0 was given 3 times (entries 1, 5 and 7)",)
 
 
-def test_the_end_of_a_claim_that_nobody_saw_begin_is_a_hole_in_the_history() -> None:
-    with pytest.raises(HistoryError, match="nobody saw it hold"):
-        check_claims(claims(("released", 1.0, 3, "a")))
-
-
-# -- all ---------------------------------------------------------------------------------------------------
-
-
-def test_an_empty_history_is_never_valid() -> None:
-    empty = History()
-    verdicts = [
-        check_counters(empty, {}),
-        check_counter_replies(empty),
-        check_fences(empty),
-        check_claims(empty),
-    ]
-    assert [verdict.outcome for verdict in verdicts] == ["unknown"] * 4
-
-
-def test_malformed_entries_are_refused_by_index() -> None:
+def test_different_ids_are_valid_and_may_stand_in_a_field() -> None:
     history = History()
-    history.note(0, "a", "effect", "c", {"fence": "three"})
-    with pytest.raises(HistoryError, match="entry 0"):
-        check_fences(history)
-    keyless = History()
-    keyless.invoke(0, 0, "increment", None, 1)
-    with pytest.raises(HistoryError, match=r"entry 0.*key"):
-        check_counters(keyless, {})
+    for number, name in enumerate(("a", "b")):
+        invoked = history.invoke(number, number, "register", name, {"owner": "p"})
+        history.complete(number, invoked, "ok", {"owner": "p", "fence": number})
+    assert check_unique_ids(history, f="register", field="fence").valid
+    assert check_unique_ids(history, f="register", field="owner").outcome == "invalid"
+    with pytest.raises(HistoryError, match="entry 1"):
+        check_unique_ids(history, f="register")
 
 
-def test_a_verdict_lists_a_few_problems_and_counts_the_rest() -> None:
-    many = [(f"c{number}", "ok", 1) for number in range(PROBLEMS_LIMIT + 5)]
-    history = increments(*many)  # type: ignore[arg-type]  # a literal in a comprehension
-    verdict = check_counters(history, {f"c{number}": 0 for number in range(PROBLEMS_LIMIT + 5)})
-    assert len(verdict.problems) == PROBLEMS_LIMIT + 1 and verdict.problems[-1] == "and 5 more"
-    assert "c0 is 0" in str(verdict)
+@given(st.lists(st.tuples(st.sampled_from(["ok", "fail", "info"]), st.integers(0, 5))))
+def test_ids_are_judged_as_counting_them_does(given_ids: list[tuple[Completion, int]]) -> None:
+    history = History()
+    for number, (outcome, id_) in enumerate(given_ids):
+        history.complete(number, history.invoke(number, number, "generate"), outcome, id_)
+    got = [id_ for outcome, id_ in given_ids if outcome == "ok"]
+    expected = "unknown" if not got else "valid" if len(got) == len(set(got)) else "invalid"
+    assert check_unique_ids(history).outcome == expected
