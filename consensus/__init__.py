@@ -16,7 +16,7 @@ from .errors import (
 )
 from .memory import MemoryBackend, MemoryStore
 from .raft_store import RaftStore
-from .recovery import RaftStoreConfig
+from .recovery import SNAPSHOT_AFTER_BYTES, RaftStoreConfig
 from .storage import DataDir, open_data_dir
 from .store import (
     KEY_LIMIT_BYTES,
@@ -50,6 +50,7 @@ __all__ = [
     "KEY_LIMIT_BYTES",
     "NO_SESSION",
     "OPS_LIMIT",
+    "SNAPSHOT_AFTER_BYTES",
     "VALUE_LIMIT_BYTES",
     "Cached",
     "Compare",

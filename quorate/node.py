@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from quorate.consensus import (
+    SNAPSHOT_AFTER_BYTES,
     DataDir,
     Lane,
     MemoryStore,
@@ -68,8 +69,9 @@ class Node(ProcessNode):
     `data_dir` is where a voter keeps its log; it belongs to this node alone. `seeds` are nodes to dial at first, voters
     are dialled anyway. `exports` are the classes (and message types) that other nodes may start here; a singleton is
     placed only on nodes that export its class. `weight` is this node's share of the singletons, 0 for none.
-    `preset` says how fast failures are noticed (`timing` and `links` override it in part). `runtime` is the outside
-    world, for tests; the real one by default.
+    `preset` says how fast failures are noticed (`timing` and `links` override it in part). `snapshot_after_bytes` of log
+    (default 16 MiB) a voter writes before it makes a snapshot and drops what is before it. `runtime` is the
+    outside world, for tests; the real one by default.
 
     Raises `ConfigError` at once for arguments that make no sense. Entering it raises `LinkError` (the port is in use),
     `DataDirError` (in use, another node's, corrupt, of a newer version).
@@ -88,8 +90,12 @@ class Node(ProcessNode):
         preset: Preset | str = Preset.LAN,
         timing: Timing | None = None,
         links: LinkConfig | None = None,
+        snapshot_after_bytes: int = SNAPSHOT_AFTER_BYTES,
         runtime: Runtime | None = None,
     ) -> None:
+        if snapshot_after_bytes < 1:
+            raise ConfigError(f"snapshot_after_bytes must be 1 or more, not {snapshot_after_bytes}")
+        self._snapshot_after_bytes = snapshot_after_bytes
         self._voters = _checked_voters(name, voters)
         if len(self._voters) > 1 and data_dir is None and (runtime is None or runtime.disk is None):
             raise ConfigError(
@@ -223,7 +229,7 @@ class Node(ProcessNode):
             clock=runtime.clock,
             entropy=runtime.entropy,
             transport=_Wire(self),
-            config=RaftStoreConfig(frozenset(self._voters), self._timing),
+            config=RaftStoreConfig(frozenset(self._voters), self._timing, self._snapshot_after_bytes),
         )
         for lane in Lane:
             self.on_channel(Channel(lane), partial(self._receive, store, lane))

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from quorate.consensus import Timing
+from quorate.consensus import SNAPSHOT_AFTER_BYTES, Timing
 from quorate.core import Clock, ConfigError, LinkConfig, Runtime, sleep
 from quorate.jepsen_like.disk import SimDisk
 from quorate.node import Node
@@ -151,7 +151,7 @@ class Simulation:
     """See the head of the module.
 
     `nodes` is how many, or their names ("n1", "n2", ... by default; hosts have the names of their nodes). `exports` are the
-    classes that other nodes may start. `preset`, `timing` and `links` are those of `quorate.Node`. `order` "seeded"
+    classes that other nodes may start. `preset`, `timing`, `links` and `snapshot_after_bytes` are those of `quorate.Node`. `order` "seeded"
     lets callbacks of one turn run in a random order. `trace` keeps the lines of the trace (`sim.trace.lines`), `record`
     the draws (`sim.tape.draws`). With `start=False` no node runs before `restart`.
 
@@ -167,6 +167,7 @@ class Simulation:
         timing: Timing | None = None,
         links: LinkConfig | None = None,
         exports: Sequence[Any] = (),
+        snapshot_after_bytes: int | None = None,
         order: Literal["fifo", "seeded"] = "fifo",
         start: bool = True,
         trace: bool = False,
@@ -183,6 +184,7 @@ class Simulation:
         self._timing = timing
         self._link_config = links
         self._exports = tuple(exports)
+        self._snapshot_after_bytes = snapshot_after_bytes or SNAPSHOT_AFTER_BYTES
         self._order = order
         self._start = start
         self._callbacks: list[Callable[[SimEvent], object]] = []
@@ -522,6 +524,7 @@ class Simulation:
             preset=self._preset,
             timing=self._timing,
             links=self._link_config,
+            snapshot_after_bytes=self._snapshot_after_bytes,
             runtime=runtime,
         )
 
