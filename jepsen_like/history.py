@@ -9,6 +9,12 @@ An operation is two entries: an `invoke`, and its completion: `ok` (it happened)
 `info` (nobody knows; it may yet happen). An `invoke` without a completion is the same as `info`. A process of a
 history is one line of thought: it has at most one operation under way, and after an `info` it is not used again
 (`new_process`). Witnesses, who tell of what they saw and not of what they asked for, write an `ok` alone (`note`).
+Clients are numbers; everybody else (nodes that witness, the nemesis) has a name. A nemesis notes what it does as `info`,
+as Jepsen's does: it is neither asked for nor answered by the system under test.
+
+Values are JSON: null, true, false, numbers that are finite, texts, lists, and objects whose keys are texts. They are copied
+when they are recorded, so that what happens to them later changes nothing, and tuples become lists, so that a history
+which was written down and read again is equal to itself. Anything else is refused at once and not when it is too late.
 
 The authority over the order of a history is its index: the order in which one recorder learned of things. Times are
 of one clock. What must never happen here: an entry is changed after it was recorded, or a completion precedes its
@@ -17,7 +23,8 @@ invocation. Pure: no clock, no file. (The form: https://github.com/jepsen-io/his
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any, Literal, cast, get_args
 
 from quorate.core import QuorateError
@@ -27,6 +34,7 @@ Completion = Literal["ok", "fail", "info"]
 Process = int | str
 
 _NS = 1_000_000_000
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
 class HistoryError(QuorateError):
@@ -87,19 +95,22 @@ class History:
     # -- recording -----------------------------------------------------------------------------------------
 
     def new_process(self) -> int:
-        """A process number that was never used."""
+        """A process number that was never used, here or in what was parsed."""
         self._last_process += 1
         return self._last_process
 
     def invoke(
         self, time_s: float, process: Process, f: str, key: str | None = None, value: Any = None
     ) -> Op:
-        """An operation begins. Raises `HistoryError` when one of this process is under way."""
+        """An operation begins. Raises `HistoryError` when one of this process is under way, or for what is no JSON."""
         return self._append(time_s, process, "invoke", f, key, value)
 
     def complete(self, time_s: float, invoked: Op, type_: Completion, value: Any = None) -> Op:
-        """An operation ends; without `value` it keeps the invocation's. Raises `HistoryError` when it is not under way."""
-        if self._open.get(invoked.process) != invoked:
+        """An operation ends; without `value`, or with None, it keeps the invocation's.
+
+        Raises `HistoryError` when it is not under way.
+        """
+        if self._open.get(invoked.process) is not invoked:
             raise HistoryError(f"operation {invoked.index} of process {invoked.process} is not under way")
         return self._append(
             time_s, invoked.process, type_, invoked.f, invoked.key, invoked.value if value is None else value
@@ -115,7 +126,10 @@ class History:
         *,
         type_: Completion = "ok",
     ) -> Op:
-        """A witness tells of something. Raises `HistoryError` when an operation of this process is under way."""
+        """A witness tells of something, or the nemesis with `type_="info"`.
+
+        Raises `HistoryError` when an operation of this process is under way.
+        """
         if process in self._open:
             raise HistoryError(f"process {process} has operation {self._open[process].index} under way")
         return self._append(time_s, process, type_, f, key, value)
@@ -123,8 +137,13 @@ class History:
     def _append(
         self, time_s: float, process: Process, type_: OpType, f: str, key: str | None, value: Any
     ) -> Op:
+        index = len(self._ops)
+        if not isinstance(process, int | str) or not (key is None or isinstance(key, str)):
+            raise HistoryError(
+                f"entry {index}: a process is a number or a text, a key is a text or None; not {process!r}, {key!r}"
+            )
         time_ns = round((time_s - self._origin_s) * _NS)
-        op = Op(len(self._ops), time_ns, process, type_, f, key, value)
+        op = Op(index, time_ns, process, type_, f, key, _json(value, index))
         self._admit(op)
         return op
 
@@ -144,6 +163,8 @@ class History:
                     f"{under_way.f!r} of {under_way.key!r} under way"
                 )
             del self._open[op.process]
+        if isinstance(op.process, int) and op.process > self._last_process:
+            self._last_process = op.process
         self._ops.append(op)
 
     # -- reading -------------------------------------------------------------------------------------------
@@ -153,24 +174,28 @@ class History:
         pairs: dict[int, Pair] = {}
         under_way: dict[Process, Op] = {}
         for op in self._ops:
+            if f is not None and op.f != f:
+                continue  # a completion has the f of its invocation
             if op.type == "invoke":
                 under_way[op.process] = op
                 pairs[op.index] = Pair(op, None)
             elif op.process in under_way:
                 invoked = under_way.pop(op.process)
                 pairs[invoked.index] = Pair(invoked, op)
-        return [pair for pair in pairs.values() if f is None or pair.invoked.f == f]
+        return list(pairs.values())
 
     def notes(self, f: str) -> list[Op]:
         """What witnesses noted under this `f`, in the order recorded."""
         found: list[Op] = []
         under_way: set[Process] = set()
         for op in self._ops:
+            if op.f != f:
+                continue
             if op.type == "invoke":
                 under_way.add(op.process)
             elif op.process in under_way:
                 under_way.discard(op.process)
-            elif op.f == f:
+            else:
                 found.append(op)
         return found
 
@@ -179,7 +204,17 @@ class History:
     def lines(self) -> Iterator[str]:
         """Each entry as one line of JSON."""
         for op in self._ops:
-            yield json.dumps(asdict(op), separators=(",", ":"))
+            yield _encode(
+                {
+                    "index": op.index,
+                    "time_ns": op.time_ns,
+                    "process": op.process,
+                    "type": op.type,
+                    "f": op.f,
+                    "key": op.key,
+                    "value": op.value,
+                }
+            )
 
     def dump(self) -> str:
         return "".join(line + "\n" for line in self.lines())
@@ -195,9 +230,23 @@ class History:
             if op.index != len(history):
                 raise HistoryError(f"line {number}: index {op.index} where {len(history)} was expected")
             history._admit(op)
-            if isinstance(op.process, int):
-                history._last_process = max(history._last_process, op.process)
         return history
+
+
+def _json(value: Any, index: int) -> Any:
+    """A copy of a value of its own, in the form in which it would be read back."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float() if isfinite(value):
+            return value
+        case dict() if all(isinstance(key, str) for key in value):
+            return {key: _json(item, index) for key, item in value.items()}
+        case list() | tuple():
+            return [_json(item, index) for item in value]
+    raise HistoryError(
+        f"entry {index}: {value!r} is no value of JSON, and a history could not be written with it"
+    )
 
 
 def _parse_op(line: str, number: int) -> Op:

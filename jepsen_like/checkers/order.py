@@ -49,7 +49,7 @@ def check_order(
     Signals between two processes are ordered; with a connection a suffix of what was under way on it is lost, and nothing
     arrives after a reconnect that was sent before it was lost (Erlang reference manual, "Signals"). So a number that is not
     above the one before is `invalid` always: late, twice or out of order. A hole between two numbers is `invalid` unless
-    a gap of that pair was noted between the two receipts. A receiver that was busy or paused may handle what arrived
+    a gap of that pair was noted between the two receipts, or of a time between theirs. A receiver that was busy or paused may handle what arrived
     before the loss after somebody else has noted it: `slack_s` (seconds, default 0) widens the time between
     the receipts on both sides. `place` maps the name of a process to that of its place in the gaps.
 
@@ -111,8 +111,8 @@ class _Losses:
         sender, receiver = pair
         places = frozenset((self._place(sender), self._place(receiver)))
         return any(
-            (before is None or op.index > before.index or before.time_ns - op.time_ns <= slack_ns > 0)
-            and (after is None or op.index < after.index or op.time_ns - after.time_ns <= slack_ns > 0)
+            (before is None or op.index > before.index or op.time_ns > before.time_ns - slack_ns)
+            and (after is None or op.index < after.index or op.time_ns < after.time_ns + slack_ns)
             for op in (*self._by_pair.get(pair, ()), *self._by_place.get(places, ()))
         )
 

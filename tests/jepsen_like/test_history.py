@@ -1,6 +1,7 @@
 """A history keeps its order, pairs what belongs together, and survives being written down."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,7 @@ def test_what_a_witness_notes_is_no_operation() -> None:
 def test_new_processes_are_new_also_after_reading_a_history() -> None:
     history = History()
     history.invoke(0.0, 41, "increment", "c1")
+    assert history.new_process() == 42
     assert History.parse(history.lines()).new_process() == 42
 
 
@@ -105,3 +107,61 @@ def test_a_line_is_an_object_that_other_tools_can_read() -> None:
         "key": "c1",
         "value": {"fence": 3, "owner": "a"},
     }
+
+
+def test_what_happens_to_a_value_after_it_was_recorded_changes_nothing() -> None:
+    history = History()
+    value = {"views": [1, 2]}
+    invoked = history.invoke(0.0, 0, "read", "k", value)
+    value["views"].append(3)
+    answer = [{"a": 1}]
+    history.complete(1.0, invoked, "ok", answer)
+    answer[0]["a"] = 2
+    assert [op.value for op in history] == [{"views": [1, 2]}, [{"a": 1}]]
+
+
+def test_tuples_are_lists_in_a_history_before_it_is_written_and_after() -> None:
+    history = History()
+    history.note(0.0, "n1", "cas", "k", {"pair": (1, (2, None))})
+    assert history[0].value == {"pair": [1, [2, None]]}
+    assert list(History.parse(history.lines())) == list(history)
+
+
+@pytest.mark.parametrize("value", [b"bytes", {1: "a"}, float("nan"), float("inf"), object(), [{"a": {1, 2}}]])
+def test_a_value_that_could_not_be_written_down_is_refused_when_it_is_recorded(value: object) -> None:
+    history = History()
+    history.note(0.0, "n1", "saw", "k", "fine")
+    with pytest.raises(HistoryError, match=r"entry 1: .* is no value of JSON"):
+        history.note(0.0, "n1", "saw", "k", value)
+    assert len(history) == 1
+
+
+@pytest.mark.parametrize(("process", "key"), [(None, "k"), (1.5, "k"), ("n1", 7), ("n1", ("k",))])
+def test_a_process_and_a_key_that_could_not_be_read_back_are_refused(process: Any, key: Any) -> None:
+    with pytest.raises(HistoryError, match="a process is a number or a text"):
+        History().invoke(0.0, process, "read", key)
+
+
+def test_the_nemesis_notes_what_it_does_as_info_and_is_no_operation() -> None:
+    history = History()
+    history.note(0.0, "nemesis", "cut", None, {"nodes": ["n1", "n2"]}, type_="info")
+    invoked = history.invoke(0.5, 0, "read", "k")
+    history.note(1.0, "nemesis", "mend", type_="info")
+    history.complete(1.5, invoked, "ok", 1)
+    assert [(op.f, op.type) for op in history.notes("cut")] == [("cut", "info")]
+    assert [pair.invoked.process for pair in history.pairs()] == [0]
+    assert list(History.parse(history.lines())) == list(history)
+
+
+def test_pairs_and_notes_of_one_f_are_those_of_all_that_have_it() -> None:
+    history = History()
+    first = history.invoke(0.0, 0, "read", "k")
+    second = history.invoke(0.1, 1, "write", "k", 1)
+    history.note(0.2, "n1", "read", "k")
+    history.complete(0.3, second, "ok")
+    history.complete(0.4, first, "fail")
+    history.note(0.5, "n1", "write", "k")
+    for f in ("read", "write", "nothing"):
+        assert history.pairs(f) == [pair for pair in history.pairs() if pair.invoked.f == f]
+    assert [op.index for op in history.notes("read")] == [2]
+    assert [op.index for op in history.notes("write")] == [5]

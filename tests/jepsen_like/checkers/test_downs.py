@@ -43,6 +43,7 @@ def told(*steps: str) -> History:
         ("monitor w t 1", "down w 1 noconnection", "died t"),
         ("monitor w t 1", "died w", "died t", "monitor v t 2", "down v 2 noproc"),
         ("monitor w t 1", "demonitor w 1", "died t", "monitor v t 2", "down v 2 noproc"),
+        ("monitor w t 1", "died t", "down w 1 killed", "demonitor w 1 flush"),
         ("monitor w t 1", "died t", "demonitor w 1", "down w 1 killed"),  # it was in the mailbox already
     ],
 )
