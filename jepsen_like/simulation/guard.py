@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import NotSimulated
+from .errors import NotSimulated, frame_of_caller, package_of, place
 
 _TIME = (
     "time",
@@ -28,8 +28,13 @@ _TIME = (
     "monotonic_ns",
     "perf_counter",
     "perf_counter_ns",
-    "sleep",
+    "process_time",
+    "process_time_ns",
+    "thread_time",
+    "thread_time_ns",
     "clock_gettime",
+    "clock_gettime_ns",
+    "sleep",
 )
 _RANDOM = (
     "random", "uniform", "randint", "choice", "choices", "sample", "shuffle", "randrange", "getrandbits", "randbytes",
@@ -49,10 +54,11 @@ _TOOLS = frozenset(
         "importlib",
         "tracemalloc",
         "cProfile",
+        "faulthandler",
+        "pytest_timeout",
         "rich",
     ]
 )
-_WRAPPERS = frozenset(["random", "secrets", "uuid", "tempfile"])  # their callers are meant
 
 
 @contextmanager
@@ -74,12 +80,16 @@ def guarded() -> Iterator[None]:
         for name in _RANDOM:
             forbid(random, name, f"random.{name}()")
         forbid(random, "_urandom", "the system's randomness")
+        undo.append((random.Random, "seed", random.Random.seed))
+        setattr(random.Random, "seed", _guard_seed(random.Random.seed, thread))  # noqa: B010 -- mypy refuses the other
         forbid(os, "urandom", "os.urandom()")
         forbid(os, "getrandom", "os.getrandom()")
         forbid(uuid, "uuid1", "uuid.uuid1()")
         forbid(uuid, "uuid4", "uuid.uuid4()")
         forbid(threading.Thread, "start", "a thread")
         forbid(socket.socket, "__init__", "a socket")
+        for name in ("getaddrinfo", "gethostbyname", "gethostname"):
+            forbid(socket, name, f"socket.{name}()")
         forbid(subprocess.Popen, "__init__", "a subprocess")
         yield
     finally:
@@ -90,18 +100,22 @@ def guarded() -> Iterator[None]:
 def _guard(real: Callable[..., Any], what: str, thread: int) -> Callable[..., Any]:
     def guard(*args: Any, **kwargs: Any) -> Any:
         if threading.get_ident() == thread:
-            frame = sys._getframe(1)
-            while frame.f_back is not None and _package(frame) in _WRAPPERS:
-                frame = frame.f_back
-            if _package(frame) not in _TOOLS:
-                raise NotSimulated(
-                    what, f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-                )
+            frame = frame_of_caller(sys._getframe(1))
+            if package_of(frame) not in _TOOLS:
+                raise NotSimulated(what, place(frame))
         return real(*args, **kwargs)
 
     return guard
 
 
-def _package(frame: Any) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0]
+def _guard_seed(real: Callable[..., None], thread: int) -> Callable[..., None]:
+    """A generator without a seed takes one from the system."""
+    unseeded = _guard(real, "random.Random() without a seed", thread)
+
+    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+        if a is None and type(self) is not random.SystemRandom:
+            unseeded(self, a, version)
+        else:
+            real(self, a, version)
+
+    return seed

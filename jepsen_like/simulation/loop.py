@@ -1,8 +1,9 @@
 """An asyncio event loop whose time is imaginary and whose order is decided here.
 
 Nothing ever waits: while callbacks are ready they run, and when none is, time jumps to the next timer. Callbacks of one
-turn run in the order in which they became ready, or, with `shuffle`, in an order drawn from a stream: both are
-orders that a real loop may show, and the same seed always gives the same one.
+turn run in the order in which they became ready, as asyncio promises for those of `call_soon`; or, with a `shuffler`, in an
+order that it draws. That is more than a real loop does: what arrives at a real one in another order (packets, timers of
+almost the same time, wake-ups of tasks) does here too, and so does what leans on asyncio's promise alone.
 
 Every callback belongs to the *group* that was current in its context when it was scheduled; tasks, futures and timers
 inherit it. A group is an operating-system process in the simulation: it can be paused (its callbacks wait), and ended (they
@@ -21,11 +22,13 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
-from .errors import Hang, NotSimulated
+from .errors import Hang, NotSimulated, caller, short_path
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+SHOWN_TASKS = 40
+SHOWN_FRAMES = 12
 SHUFFLE_TURNS = 64  # ready callbacks that are put into another order at once; more keep their order in blocks
 
 
@@ -61,7 +64,6 @@ class Group:
         "paused",
         "rate",
         "stopped",
-        "tasks",
     )
 
     def __init__(self, name: str, *, world_s: float = 0.0, local_s: float = 0.0, rate: float = 1.0) -> None:
@@ -74,7 +76,6 @@ class Group:
         self.stopped = False  # paused or ended
         self.held: list[events.Handle] = []
         self.held_count = 0
-        self.tasks: list[asyncio.Task[Any]] = []
         self.context: Context = copy_context()
         self.context.run(_GROUP.set, self)
 
@@ -114,6 +115,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._sequence = 0
         self._cancelled_timers = 0
         self._halted = False
+        self._tasks: list[tuple[asyncio.Task[Any], Group | None]] = []
+        self._tasks_limit = 1024
         self.set_task_factory(_make_task)
 
     # -- time ----------------------------------------------------------------------------------------------
@@ -172,11 +175,17 @@ class SimLoop(asyncio.BaseEventLoop):
         group.paused = group.stopped = True
 
     def resume(self, group: Group) -> None:
-        """What waited becomes ready now, in its order."""
+        """What waited becomes ready now, in its order, and before what became ready since."""
         group.paused = False
         group.stopped = group.ended
         held, group.held = group.held, []
-        self._run_queue.extend(held)
+        if held:
+            queue = self._run_queue
+            others = [handle for handle in queue if _group_of(handle) is not group]
+            held.extend(handle for handle in queue if _group_of(handle) is group)
+            queue.clear()
+            queue.extend(others)
+            queue.extend(held)
 
     def end(self, group: Group) -> None:
         """None of its callbacks ever runs again."""
@@ -262,34 +271,62 @@ class SimLoop(asyncio.BaseEventLoop):
             self.shuffler.shuffle(block)
             self._run_queue.extend(block)
 
-    # -- hangs ---------------------------------------------------------------------------------------------
+    # -- tasks ---------------------------------------------------------------------------------------------
+
+    def keep(self, task: asyncio.Task[Any], group: Group | None) -> None:
+        """Hold a task until it is done: nothing else may hold those of an ended process, and none of their code
+        may run, as it would when they were freed."""
+        self._tasks.append((task, group))
+        if len(self._tasks) > self._tasks_limit:
+            self._tasks_limit = max(1024, 2 * len(self.suspended()))
+
+    def suspended(self) -> list[tuple[asyncio.Task[Any], Group | None]]:
+        """The tasks that are not done, those of ended processes included, in the order in which they were made."""
+        self._tasks = [one for one in self._tasks if not one[0].done()]
+        return list(self._tasks)
 
     def _waiting(self) -> str:
         """The stacks of everything that waits, for the message of a `Hang`."""
-        tasks = sorted(
-            (task for task in asyncio.all_tasks(self) if not _is_of_ended(task)),
-            key=lambda task: task.get_name(),
-        )
-        lines = [f"everybody waits and nothing will ever happen; {len(tasks)} tasks:"]
-        for task in tasks:
-            frames = task.get_stack()
-            where = _innermost(task.get_coro())
-            lines.append(f"  {task.get_name()}: {where if where else frames}")
+        live = [(task, group) for task, group in self.suspended() if group is None or not group.ended]
+        lines = [f"everybody waits, and nothing will ever happen. {len(live)} tasks:"]
+        for task, group in live[:SHOWN_TASKS]:
+            where = "" if group is None else f" in {group.name}{' (paused)' if group.paused else ''}"
+            lines += [f"  {task.get_name()}{where}", *(f"    {place}" for place in _stack(task.get_coro()))]
+        if len(live) > SHOWN_TASKS:
+            lines.append(f"  and {len(live) - SHOWN_TASKS} more")
         return "\n".join(lines)
 
     # -- what there is not ---------------------------------------------------------------------------------
 
     def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        raise NotSimulated(f"a thread for {func!r}")
+        raise NotSimulated("a thread", caller())
 
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotSimulated("a subprocess")
+        raise NotSimulated("a subprocess", caller())
 
     async def subprocess_shell(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotSimulated("a subprocess")
+        raise NotSimulated("a subprocess", caller())
 
     async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotSimulated("a datagram socket")
+        raise NotSimulated("a datagram socket", caller())
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotSimulated("TLS (it draws its own randomness)", caller())
+
+    async def create_unix_connection(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotSimulated("a Unix socket", caller())
+
+    async def create_unix_server(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotSimulated("a Unix socket", caller())
+
+    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        raise NotSimulated("a signal", caller())
+
+    def add_reader(self, fd: Any, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        raise NotSimulated("a file descriptor", caller())
+
+    def add_writer(self, fd: Any, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        raise NotSimulated("a file descriptor", caller())
 
     async def getaddrinfo(
         self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
@@ -319,9 +356,9 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _connector(self, kwargs: dict[str, Any]) -> Connector:
         if kwargs.get("ssl") or kwargs.get("sock"):
-            raise NotSimulated("a connection with TLS, or over a socket that exists already")
+            raise NotSimulated("a connection with TLS, or over a socket that exists already", caller())
         if self.connector is None:
-            raise NotSimulated("a connection outside of a Simulation")
+            raise NotSimulated("a connection outside of a Simulation", caller())
         return self.connector
 
     def _process_events(self, event_list: Any) -> None:
@@ -334,30 +371,27 @@ class SimLoop(asyncio.BaseEventLoop):
 def _make_task(
     loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], **kwargs: Any
 ) -> asyncio.Task[T]:
-    """Tasks of simulated processes are kept, since nothing else may hold those of an ended one."""
     task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, **kwargs)
+    assert isinstance(loop, SimLoop)
     context = kwargs.get("context")
-    group = _GROUP.get() if context is None else context.get(_GROUP)
-    if group is not None:
-        tasks = group.tasks
-        tasks.append(task)
-        if len(tasks) & 1023 == 0:
-            group.tasks = [one for one in tasks if not one.done()]
+    loop.keep(task, _GROUP.get() if context is None else context.get(_GROUP))
     return task
 
 
-def _is_of_ended(task: asyncio.Task[Any]) -> bool:
-    coro = task.get_coro()
-    return coro is None or getattr(coro, "cr_frame", True) is None
+def _group_of(handle: Any) -> Group | None:
+    group: Group | None = handle._context.get(_GROUP)
+    return group
 
 
-def _innermost(coro: Any) -> str:
-    """Where a suspended coroutine stands: file and line of the deepest await that can be seen."""
-    place = ""
-    while coro is not None:
+def _stack(coro: Any) -> list[str]:
+    """Where a suspended coroutine stands, from its outermost await to the innermost that can be seen."""
+    places: list[str] = []
+    while coro is not None and len(places) < SHOWN_FRAMES:
         frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
         if frame is None:
+            frame = getattr(coro, "ag_frame", None)
+        if frame is None:
             break
-        place += f"{' > ' if place else ''}{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
+        places.append(f"{short_path(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}")
         coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None)
-    return place
+    return places

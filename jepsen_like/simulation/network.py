@@ -68,6 +68,10 @@ class Host:
         else:
             accept()
 
+    def forget_unheard(self) -> None:
+        """The process that should have accepted is gone."""
+        self._unheard.clear()
+
     def new_port(self) -> int:
         self.next_port = self.next_port + 1 if self.next_port < 60999 else FIRST_PORT
         return self.next_port
@@ -145,8 +149,8 @@ class SimNetwork:
 
     def kill(self, host: Host) -> None:
         """The process of this host was killed: its kernel closes what it had open."""
-        for listener in list(host.listeners.values()):
-            listener.close()
+        host.listeners.clear()
+        host.forget_unheard()
         for end in list(host.ends):
             end.abandon()
 
@@ -154,6 +158,7 @@ class SimNetwork:
         """The host is gone, and nobody is told."""
         host.up = False
         host.listeners.clear()
+        host.forget_unheard()
         for end in list(host.ends):
             end.vanish()
 
@@ -187,11 +192,14 @@ class SimNetwork:
                 errno.ENOENT, f"the name {to!r} is no host of this simulation: {', '.join(self.hosts)}"
             )
         there, back = self.link(host.name, target.name), self.link(target.name, host.name)
-        await self._passable(there, back, target)
-        await self._until(self.loop.now + there.latency_s + there.jitter_s * self.draw())
+        while True:
+            await self._passable(there, back, target)
+            await self._travel(there)
+            if not there.blocked and target.up:
+                break  # else this packet was lost
         listener = target.listeners.get(port)
-        if listener is None or not target.up:
-            await self._until(self.loop.now + back.latency_s + back.jitter_s * self.draw())
+        if listener is None:
+            await self._travel(back)
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"connect to ({to!r}, {port}) was refused")
         mine = End(self, host, host.new_port(), context)
         theirs = End(self, target, port, listener.context)
@@ -199,16 +207,16 @@ class SimNetwork:
         self.connections += 1
         try:
             target.heard(lambda: self._accept(listener, theirs))
-            await self._until(self.loop.now + back.latency_s + back.jitter_s * self.draw())
+            await self._travel(back)
+            if back.blocked:
+                await self._passable(back, back, host)
             if mine.closed:
                 raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
             protocol = factory()
-            mine.protocol = protocol
-            protocol.connection_made(mine)
         except BaseException:
             mine.abort()
             raise
-        mine.into.resume()
+        mine.begin(protocol)
         return mine, protocol
 
     def _accept(self, listener: Listener, end: End) -> None:
@@ -216,13 +224,13 @@ class SimNetwork:
             if end.closed or listener.host.listeners.get(listener.port) is not listener:
                 end.abort()
                 return
-            protocol = listener.factory()
-            end.protocol = protocol
-            protocol.connection_made(end)
-            end.reading_paused = False
-            end.into.resume()
+            try:
+                protocol = listener.factory()
+            except BaseException:
+                end.abort()
+                raise
+            end.begin(protocol)
 
-        end.reading_paused = True  # until there is a protocol
         self.loop.call_soon(made, context=listener.context)
 
     async def _passable(self, there: LinkState, back: LinkState, target: Host) -> None:
@@ -241,6 +249,9 @@ class SimNetwork:
             (target if blocking is None else blocking).waiting.append(tell)
             await healed
             await self._until(retry_at(started, self.loop.now, CONNECT_RETRY_S))
+
+    async def _travel(self, link: LinkState) -> None:
+        await self._until(self.loop.now + link.latency_s + link.jitter_s * self.draw())
 
     async def _until(self, when: float) -> None:
         woken: asyncio.Future[None] = self.loop.create_future()
@@ -287,15 +298,20 @@ class SimServer(asyncio.AbstractServer):
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._closed: asyncio.Future[None] | None = None
+        self._forever: asyncio.Future[None] | None = None
 
     def port(self) -> int:
         return self._listener.port
 
+    @property
+    def sockets(self) -> tuple["SimSocket", ...]:
+        """What it listens on, for `getsockname`; none after `close`."""
+        return (SimSocket(self._listener),) if self.is_serving() else ()
+
     def close(self) -> None:
         self._listener.close()
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
+        if self._forever is not None:
+            self._forever.cancel()
 
     async def wait_closed(self) -> None:
         await asyncio.sleep(0)
@@ -310,10 +326,14 @@ class SimServer(asyncio.AbstractServer):
         """It does from the start."""
 
     async def serve_forever(self) -> None:
-        self._closed = asyncio.get_running_loop().create_future()
+        """As asyncio's: until it is cancelled, or the server closed, which raises `CancelledError` here too."""
+        if self._forever is not None or not self.is_serving():
+            raise RuntimeError(f"{self!r} is closed, or served already")
+        self._forever = asyncio.get_running_loop().create_future()
         try:
-            await self._closed
+            await self._forever
         finally:
+            self._forever = None
             self.close()
 
     async def __aenter__(self) -> Self:
@@ -321,6 +341,16 @@ class SimServer(asyncio.AbstractServer):
 
     async def __aexit__(self, *exc: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class SimSocket:
+    """As much of a listening socket as servers are asked for."""
+
+    listener: Listener
+
+    def getsockname(self) -> tuple[str, int]:
+        return (self.listener.host.name, self.listener.port)
 
 
 class HostNetwork:

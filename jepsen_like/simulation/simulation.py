@@ -119,23 +119,38 @@ def simulate(main: Callable[[], Coroutine[Any, Any, T]], *, limit_s: float | Non
                 result = loop.run_until_complete(main())
             finally:
                 _end(loop)
+    except BaseException as error:
+        for context in unhandled:
+            error.add_note(f"before that, unhandled: {_described(context)}")
+        raise
     finally:
         if collecting:
             gc.enable()
         loop.close()
     if unhandled:
-        first = unhandled[0]
-        raise SimulationError(f"{len(unhandled)} unhandled: {first['message']}") from first.get("exception")
+        raise SimulationError(
+            f"{len(unhandled)} unhandled: {'; '.join(map(_described, unhandled[:10]))}"
+        ) from unhandled[0].get("exception")
     return result
 
 
+def _described(context: dict[str, Any]) -> str:
+    error, message = context.get("exception"), str(context.get("message"))
+    return message if error is None or str(error) in message else f"{message}: {error!r}"
+
+
 def _end(loop: SimLoop) -> None:
-    """Close what is still suspended, so that nothing of it comes back later. What it says on its way does not count."""
+    """Close what is still suspended, so that nothing of it comes back later. What it says on its way does not count.
+
+    Tasks that failed, and that nobody can ask any more, are told of first, as they would be when they are freed.
+    """
+    suspended = loop.suspended()
+    gc.collect(0)
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     loop.set_exception_handler(lambda _, context: None)
     try:
-        for task in sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name()):
+        for task, _ in suspended:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coro = task.get_coro()
             if coro is not None:
@@ -218,6 +233,7 @@ class Simulation:
         for machine in self._machines.values():
             if machine.boot is not None:
                 self._end_boot(machine, "the simulation ended")
+                self.network.kill(machine.host)
         self.loop.connector = None
         self.loop.shuffler = None
 
@@ -567,6 +583,7 @@ class Simulation:
         for outside in work:
             if not outside.done():
                 outside.set_exception(NodeDied(f"{machine.name} ended before this was over: {why}"))
+                outside.exception()  # whoever does not wait for it need not
 
     def _tell(self, kind: EventKind, name: str, detail: str = "") -> None:
         self.trace.event(self.now, f"{kind} {name} {detail}")
