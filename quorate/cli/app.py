@@ -11,6 +11,7 @@ from quorate.loop import run
 
 from . import asking, output
 from .failures import CommandFailed
+from .jepsen import jepsen_app
 
 app = typer.Typer(
     name="quorate",
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(jepsen_app)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 At = Annotated[
