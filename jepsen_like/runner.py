@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from quorate.core import ConfigError, QuorateError
+from quorate.presets import Preset, times_of
 
 from .checkers import check_evidence
 from .history import History
-from .nemesis import Fault, Nemesis, StillDown, dump_plan, parse_plan, plan
+from .nemesis import KINDS, Fault, Nemesis, StillDown, dump_plan, parse_plan, plan, select
 from .record import LeaderRecord, RunRecord, Window
 from .simulation import Hang, Simulation, SimulationError, Stream, simulate
 from .verdict import Verdict, judge
@@ -132,7 +133,15 @@ class RunSpec:
     def _planned_faults(self) -> tuple[Fault, ...]:
         if self.faults == "none":
             return ()
-        return plan(Stream(self.seed, "plan"), nodes=self.names, kinds=self.faults, time_s=self.time_s)
+        untouched = WORKLOADS[self.workload].untouched
+        kinds = [kind for kind in select(self.faults) if KINDS[kind].group not in untouched]
+        return plan(
+            Stream(self.seed, "plan"),
+            nodes=self.names,
+            kinds=kinds,
+            time_s=self.time_s,
+            timing=times_of(Preset(self.preset)).timing,
+        )
 
     def _planned_operations(self) -> tuple[PlannedOp, ...]:
         workload = WORKLOADS[self.workload]()

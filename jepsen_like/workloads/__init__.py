@@ -12,16 +12,25 @@ from .base import (
     planned,
     probe,
 )
+from .messages import MessagesWorkload
+from .register import RegisterWorkload
 from .registry import RegistryWorkload
+from .singletons import SingletonsWorkload
 
-WORKLOADS: dict[str, type[Workload]] = {workload.name: workload for workload in (RegistryWorkload,)}
+WORKLOADS: dict[str, type[Workload]] = {
+    workload.name: workload
+    for workload in (RegistryWorkload, SingletonsWorkload, RegisterWorkload, MessagesWorkload)
+}
 
 __all__ = [
     "WITNESS_S",
     "WORKLOADS",
+    "MessagesWorkload",
     "Outcome",
     "PlannedOp",
+    "RegisterWorkload",
     "RegistryWorkload",
+    "SingletonsWorkload",
     "Skipped",
     "Stage",
     "Workload",

@@ -30,6 +30,7 @@ from quorate.jepsen_like.verdict import Verdict, judge
 
 LATE_S = 2.0  # an operation that its client could not begin by then is left out
 CLIENTS_PER_NODE = 2
+LIVE_S = 10.0  # after the heal, for a node to do what it is asked to
 WITNESS_S = 0.02  # between two looks of the witnesses
 
 
@@ -123,13 +124,13 @@ class Stage:
 class Workload(ABC):
     """What clients do, what witnesses see, and what must be true of it. One object serves one run.
 
-    `spare_s` is how long after the heal everything must work again.
+    `untouched` are the groups of faults that it would never notice: they are left out.
     """
 
     name: ClassVar[str]
     doc: ClassVar[str]
-    exports: ClassVar[tuple[Any, ...]] = ()
-    spare_s: ClassVar[float] = 20.0
+    exports: tuple[Any, ...] = ()
+    untouched: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def plan(self, stream: Stream, nodes: Sequence[str], time_s: float, rate: float) -> tuple[PlannedOp, ...]:

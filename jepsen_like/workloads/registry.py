@@ -21,10 +21,20 @@ from quorate.node import Node
 from quorate.registry import Claim, ClaimLost, NameTaken, NotLocal
 from quorate.registry.names import key_of
 
-from .base import WITNESS_S, Outcome, PlannedOp, Skipped, Stage, Workload, no_surprises, planned, probe
+from .base import (
+    LIVE_S,
+    WITNESS_S,
+    Outcome,
+    PlannedOp,
+    Skipped,
+    Stage,
+    Workload,
+    no_surprises,
+    planned,
+    probe,
+)
 
 NAMES = 4
-LIVE_S = 10.0  # after the heal, for a name to be registered
 SETTLE_S = 30.0
 
 
