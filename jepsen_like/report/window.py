@@ -12,7 +12,7 @@ from quorate.jepsen_like.history import Op
 from quorate.jepsen_like.record import FaultRecord, RunRecord, Window
 
 from .marks import Mark, window_marks
-from .text import brief, count, escape, seconds
+from .text import brief, count, escape, plain, seconds
 
 GUTTER = 104
 ROW = 58
@@ -20,18 +20,19 @@ FAULT_ROW = 22
 CHAR = 7.3  # width of a character of the drawing's font
 WIDTH = 1100  # what a window takes at least
 FAULTS_LIMIT = 8  # drawn; the rest is in the table of faults
+DRAWN_LIMIT = 60  # operations drawn: those that began last before the culprit; the rest is in the table of entries
 
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """Where entries stand: `columns` are their indices, `times_ns` their times, both in the order of the history."""
+    """Where entries stand: `columns` has the place of each index, `times_ns` their times in that order."""
 
-    columns: tuple[int, ...]
+    columns: dict[int, int]
     times_ns: tuple[int, ...]
     step: float
 
     def x(self, index: int) -> float:
-        return GUTTER + 24 + self.columns.index(index) * self.step
+        return GUTTER + 24 + self.columns[index] * self.step
 
     @property
     def right(self) -> float:
@@ -69,19 +70,33 @@ def window_section(record: RunRecord, window: Window, marks: Sequence[Mark]) -> 
         for fault in record.faults
         if fault.from_ns <= until_ns and (fault.until_ns is None or fault.until_ns >= from_ns)
     ]
-    left_out = len(faults) - FAULTS_LIMIT
-    more = f"<p>{count(left_out, 'more fault')} of that time: see below.</p>" if left_out > 0 else ""
+    drawn = _nearest(window, members)
+    more = ""
+    if (faults_left := len(faults) - FAULTS_LIMIT) > 0:
+        more += f'<p class="sub">{count(faults_left, "more fault")} of that time: see the table of faults.</p>'
+    if members_left := len(members) - len(drawn):
+        more += f'<p class="sub">{count(members_left, "operation")} not drawn: see the entries.</p>'
+    told = "no order of them gives these answers" if len(members) > 1 else "nothing else that happened explains it"
     return f"""<section class="window">
 <h2>What cannot be explained</h2>
 <p class="why">{escape(window.why)}</p>
 <p class="sub">{count(len(members), "operation")}{of} between {seconds(from_ns)} and {seconds(until_ns)};
-no order of them gives these answers. Entries stand in the order in which they were recorded, not to scale.
+{told}. Entries stand in the order in which they were recorded, not to scale.
 <a href="{link}">Show in the timeline</a></p>
 <div class="drawing" tabindex="0" role="group" aria-label="the operations of the window">
-{_drawing(window, members, faults[:FAULTS_LIMIT])}
+{_drawing(window, drawn, faults[:FAULTS_LIMIT])}
 </div>
 {more}{_entries(window, members)}
 </section>"""
+
+
+def _nearest(window: Window, members: Sequence[Mark]) -> list[Mark]:
+    """The operations to draw: all if they are few, else the culprit and those that began last before it answered."""
+    if len(members) <= DRAWN_LIMIT:
+        return list(members)
+    before = [mark for mark in members if mark.first.index <= window.culprit]
+    near = {mark.indices for mark in before[-DRAWN_LIMIT:]}
+    return [mark for mark in members if mark.indices in near or window.culprit in mark.indices]
 
 
 def _drawing(window: Window, members: Sequence[Mark], faults: Sequence[FaultRecord]) -> str:
@@ -93,7 +108,7 @@ def _drawing(window: Window, members: Sequence[Mark], faults: Sequence[FaultReco
     times: list[int] = []
     for op in entries:
         times.append(max(op.time_ns, times[-1] if times else op.time_ns))
-    scale = _Scale(tuple(op.index for op in entries), tuple(times), step)
+    scale = _Scale({op.index: n for n, op in enumerate(entries)}, tuple(times), step)
     rows = list(dict.fromkeys(mark.first.process for mark in members))
     top = FAULT_ROW * len(faults) + (8 if faults else 0)
     width, height = scale.right + 24, top + ROW * len(rows) + 44
@@ -109,7 +124,7 @@ def _drawing(window: Window, members: Sequence[Mark], faults: Sequence[FaultReco
     for n, process in enumerate(rows):
         y = top + n * ROW
         parts.append(f'<line class="rule" x1="0" x2="{width:.0f}" y1="{y}" y2="{y}"/>')
-        label = str(process)
+        label = plain(str(process))
         shown = label if len(label) <= 13 else label[:12] + "…"
         parts.append(
             f'<text class="row" x="4" y="{y + 38}">{escape(shown)}<title>{escape(label)}</title></text>'

@@ -295,3 +295,15 @@ def test_malformed_claims_are_reported_and_no_reason_to_fail() -> None:
     history.note(0, "n1", "released", "orders", {"fence": 3, "owner": "<n1#1:1>"})
     data = read(render(replace(EMPTY, history=history))).data
     assert data["claims"] == [] and "nobody saw it hold" in data["claims_error"]
+
+
+def test_of_a_long_window_the_last_operations_are_drawn_and_all_are_listed() -> None:
+    history = History()
+    for process in range(100):
+        history.complete(process, history.invoke(process, 0, "read", "k"), "ok", process)
+    text = render(replace(EMPTY, history=history, windows=(Window("k", tuple(range(200)), 199, "it read 99"),)))
+    drawing = text[text.index('<div class="drawing"') :].split("</svg>")[0]
+    assert [int(index) for index in re.findall(r">#(\d+)</text>", drawing)] == list(range(80, 200))
+    assert "40 operations not drawn" in text
+    listed = text[text.index('<table class="entries">') :].split("</table>")[0]
+    assert listed.count("<tr") == 1 + 200
