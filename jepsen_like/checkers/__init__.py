@@ -5,8 +5,8 @@
 
 A verdict is `valid`, `invalid` (with the problems, each naming entries of the history by index) or `unknown`: the
 history does not hold enough to say, and an empty one never does. They judge what was recorded and nothing else, so
-a recorder that leaves something out makes them blind; what must never happen here is `valid` by default. An entry that
-a checker cannot read raises `HistoryError`. What each expects in a history stands in its docstring:
+a recorder that leaves something out makes them blind; what must never happen here is `valid` by default. An entry
+that a checker cannot read raises `HistoryError`. What each expects in a history stands in its docstring:
 
     check_counters         final values: acknowledged <= value <= attempted
     check_counter_reads    the same for reads at any time

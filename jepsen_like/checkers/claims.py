@@ -1,7 +1,7 @@
 """Claims: the intervals in which owners held a name, as witnessed by their own nodes, and that no two overlap.
 
-Times are of one clock, the world's: what a node's own clock said is of no interest, for it may be wrong. What must never
-happen here: an interval that was told late, or in another order, hides an overlap.
+Times are of one clock, the world's: what a node's own clock said is of no interest, for it may be wrong. What must
+never happen here: an interval that was told late, or in another order, hides an overlap.
 """
 
 import itertools
@@ -60,9 +60,9 @@ def claim_intervals(history: History) -> dict[str, list[Interval]]:
 def check_claims(history: History) -> Verdict:
     """No two owners of a name at once, as witnessed, and every later owner has a higher fence.
 
-    Expects notes of f "held" and "released" with a key, value {"fence": int, "owner": str}, by the owner's node or, when
-    that died, by whoever saw it die. A claim that is never released lasts for ever. Times decide; of two entries at the
-    same moment the index does. (What Jepsen's lock tests ask of a mutex, with Chubby's sequencers.)
+    Expects notes of f "held" and "released" with a key, value {"fence": int, "owner": str}, by the owner's node or,
+    when that died, by whoever saw it die. A claim that is never released lasts for ever. Times decide; of two
+    entries at the same moment the index does. (What Jepsen's lock tests ask of a mutex, with Chubby's sequencers.)
     """
     problems: list[str] = []
     claims = handed_on = 0

@@ -1,7 +1,7 @@
 """Convergence: when all is healed and quiet, every node knows the same, and it is the truth.
 
-The truth is an argument: what the authority (the store, for strong names) says. What must never happen here: nodes that
-agree with each other on something false pass.
+The truth is an argument: what the authority (the store, for strong names) says. What must never happen here: nodes
+that agree with each other on something false pass.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,10 @@ def check_convergence(
 ) -> Verdict:
     """Every node's view is the truth, name by name: nothing missing, nothing left over, owner and fence the same.
 
-    `views` is, by node, what it answers from what it has at hand: name -> (owner, fence). Read them after the heal when
-    nothing has changed for longer than the bound under test. None for a node that gave no answer leaves it unknown, as do no
-    nodes and no names at all. (Jepsen's final reads; strong eventual consistency, Shapiro et al., 2011.)
+    `views` is, by node, what it answers from what it has at hand: name -> (owner, fence). Read them after the heal
+    when nothing has changed for longer than the bound under test. None for a node that gave no answer leaves it
+    unknown, as do no nodes and no names at all. (Jepsen's final reads; strong eventual consistency, Shapiro et al.,
+    2011.)
     """
     problems: list[str] = []
     doubts: list[str] = []

@@ -22,8 +22,9 @@ class _Count:
 def check_counters(history: History, finals: Mapping[str, int], *, f: str = "increment") -> Verdict:
     """Nothing acknowledged is lost and nothing is counted that nobody tried: acknowledged <= value <= attempted.
 
-    Expects pairs of `f` with a key, invoked with the amount (null: 1), never a negative one. `finals` are the values read when nothing was under way any more. What failed for certain is not counted as
-    attempted; what is unknown is. (Jepsen's counter checker, for final reads.)
+    Expects pairs of `f` with a key, invoked with the amount (null: 1), never a negative one. `finals` are the
+    values read when nothing was under way any more. What failed for certain is not counted as attempted; what is
+    unknown is. (Jepsen's counter checker, for final reads.)
     """
     counts: dict[str, _Count] = {}
     for pair in history.pairs(f):
@@ -56,8 +57,9 @@ def check_counters(history: History, finals: Mapping[str, int], *, f: str = "inc
 def check_counter_replies(history: History, *, f: str = "increment") -> Verdict:
     """Replies are what one counter would give: no value twice, and never one that an earlier reply had passed.
 
-    Expects pairs of `f` with a key, invoked with the amount; `ok` carries the counter's value after it. "Earlier" is acknowledged before the other was invoked, by the history's index. An owner that woke up late and
-    answered from old state would show here, even when the last value is right.
+    Expects pairs of `f` with a key, invoked with the amount; `ok` carries the counter's value after it. "Earlier"
+    is acknowledged before the other was invoked, by the history's index. An owner that woke up late and answered
+    from old state would show here, even when the last value is right.
     """
     problems: list[str] = []
     seen: dict[tuple[str, int], Op] = {}

@@ -13,6 +13,7 @@ from .entries import Id, entries, id_of, text_of
 
 _NS = 1_000_000_000
 LOST_SIGHT = "noconnection"
+_Key = tuple[str, Id]  # the monitoring process, its ref
 
 
 @dataclass(slots=True)
@@ -33,18 +34,18 @@ def check_downs(history: History, *, settle_s: float = 0.0, until_s: float | Non
     Expects entries in which a process is named as in its life, and only in that one life:
 
         "monitor"    by the monitoring process, {"ref": int or str, "target": name}: a note once it is set, or a pair
-                     (`fail`: it was not set; unknown: perhaps). A ref is used once
+                     (`fail`: it was not set; unknown: perhaps). A process uses a ref once
         "down"       a note by the same process, {"ref", "reason": any}, as it gets it
         "demonitor"  a note by the same process, {"ref"}, and {"flush": true} if a DOWN in the mailbox was taken out
         "died"       a note by whoever saw it, {"target": name}, of any process that monitors or is monitored, and of
                      any target that never lived
 
     The history must go on until after the heal, when DOWNs had time to come: who died less than `settle_s` seconds
-    (default 0) before its end may still owe some. Its end is `until_s`, in seconds of the history, until which the run was
-    watched, or the last entry, whichever is later. A DOWN for a living process is `invalid` unless its reason is
-    "noconnection", which only says that sight of it was lost; so is one that came before the death. A monitor whose own
-    process died, or that was taken back, may have had its DOWN or not. (Erlang reference manual, "Monitors": "exactly one
-    'DOWN' message"; `demonitor/2`.)
+    (default 0) before its end may still owe some. Its end is `until_s`, in seconds of the history, until which the
+    run was watched, or the last entry, whichever is later. A DOWN for a living process is `invalid` unless its
+    reason is "noconnection", which only says that sight of it was lost; so is one that came before the death. A
+    monitor whose own process died, or that was taken back, may have had its DOWN or not. (Erlang reference manual,
+    "Monitors": "exactly one 'DOWN' message"; `demonitor/2`.)
     """
     monitors, strays = _monitors(history)
     deaths: dict[str, Op] = {}
@@ -70,28 +71,28 @@ def check_downs(history: History, *, settle_s: float = 0.0, until_s: float | Non
     return judge("downs", problems, owed, summary)
 
 
-def _monitors(history: History) -> tuple[dict[Id, _Monitor], list[str]]:
+def _monitors(history: History) -> tuple[dict[_Key, _Monitor], list[str]]:
     """All monitors with their DOWNs, and the DOWNs that belong to none."""
-    monitors: dict[Id, _Monitor] = {}
+    monitors: dict[_Key, _Monitor] = {}
     asked: dict[int, Completion] = {pair.invoked.index: pair.outcome for pair in history.pairs("monitor")}
     for op in history.notes("monitor"):
         asked[op.index] = "ok"
     for index in sorted(asked):
         op = history[index]
         monitor = _Monitor(id_of(op, "ref"), op, text_of(op, "target"), asked[index])
-        if (other := monitors.setdefault(monitor.ref, monitor)) is not monitor:
+        if (other := monitors.setdefault((str(op.process), monitor.ref), monitor)) is not monitor:
             raise HistoryError(
-                f"{entries((other.asked.index, op.index))} both have the ref {monitor.ref!r}: it must be unique"
+                f"{entries((other.asked.index, op.index))} both have the ref {monitor.ref!r} of {op.process}: it must be unique"
             )
     for op in history.notes("demonitor"):
-        if (found := monitors.get(id_of(op, "ref"))) is None:
-            raise HistoryError(f"entry {op.index}: nobody monitors under the ref {id_of(op, 'ref')!r}")
+        if (found := monitors.get((str(op.process), id_of(op, "ref")))) is None:
+            raise HistoryError(f"entry {op.index}: {op.process} has no monitor {id_of(op, 'ref')!r}")
         found.ended = op
     strays: list[str] = []
     for op in history.notes("down"):
         ref = id_of(op, "ref")
-        found = monitors.get(ref)
-        if found is None or found.asked.process != op.process or found.asked.index > op.index:
+        found = monitors.get((str(op.process), ref))
+        if found is None or found.asked.index > op.index:
             strays.append(
                 f"entry {op.index}: {op.process} got a DOWN for {ref!r}, under which it monitored nobody"
             )

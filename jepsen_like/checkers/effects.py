@@ -35,11 +35,12 @@ def check_effects(
 ) -> Verdict:
     """Every acknowledged operation took effect exactly once, unknown ones at most once, failed ones never.
 
-    Expects pairs of `f` with a key, invoked with {"id": ...}, an int or str that no other operation has. What was applied
-    is either `applied`, by key the ids in the order applied, read when nothing was under way any more (a key that was
-    acted on and not read leaves it unknown); or, without it, notes of `f_applied` with a key and {"id": ...}, by whoever
-    applies, as it does. With `in_order` the operations of one client on one key take effect in the order in which
-    it invoked them; a client is the value's "client", or else the process. (Jepsen's set and total-queue checkers.)
+    Expects pairs of `f` with a key, invoked with {"id": ...}, an int or str that no other operation has. What was
+    applied is either `applied`, by key the ids in the order applied, read when nothing was under way any more (a
+    key that was acted on and not read leaves it unknown); or, without it, notes of `f_applied` with a key and
+    {"id": ...}, by whoever applies, as it does. With `in_order` the operations of one client on one key take effect
+    in the order in which it invoked them; a client is the value's "client", or else the process. (Jepsen's set and
+    total-queue checkers.)
     """
     pairs = _by_id(history.pairs(f))
     lists, notes = (applied, {}) if applied is not None else _noted(history, f_applied)
@@ -124,7 +125,7 @@ def _judged(id_: Id, pair: Pair, found: _Applied | None, looked: bool) -> str | 
 
 
 def _disorder(key: str, ids: Sequence[Id], pairs: Mapping[Id, Pair]) -> list[str]:
-    """Where a client's operations took effect in another order than it invoked them. Repetitions are others' business."""
+    """Where a client's operations took effect in another order than it invoked them; repetitions are counted elsewhere."""
     problems: list[str] = []
     latest: dict[str, Op] = {}
     for id_ in dict.fromkeys(ids):

@@ -24,8 +24,11 @@ def integer(op: Op, value: object) -> int:
 
 
 def amount_of(op: Op) -> int:
-    """What a counter was to grow by: 1 when nothing is said."""
-    return 1 if op.value is None else integer(op, op.value)
+    """What a counter was to grow by: 1 when nothing is said. It never shrinks, or its bounds would mean nothing."""
+    amount = 1 if op.value is None else integer(op, op.value)
+    if amount < 0:
+        raise _malformed(op, "a number that is not negative")
+    return amount
 
 
 def fence_and_owner(op: Op) -> tuple[int, str]:

@@ -1,7 +1,7 @@
 """Fences, as a store outside saw them: after a higher one nothing lower is accepted.
 
-The store that took the effects is the authority over their order. What must never happen here: a fence that two owners
-shared passes because one of them was refused.
+The store that took the effects is the authority over their order. What must never happen here: a fence that two
+owners shared passes because one of them was refused.
 """
 
 from quorate.jepsen_like.history import History, Op
@@ -13,8 +13,8 @@ from .entries import fence_and_owner, key_of
 def check_fences(history: History, *, f: str = "effect") -> Verdict:
     """No effect was accepted from a lower fence after a higher one, and no two owners ever had one fence.
 
-    Expects notes of `f` with a key, by the store that took the effects, in its order: `ok` accepted, `fail` refused, value
-    {"fence": int, "owner": str}. (Fencing tokens: Kleppmann, "How to do distributed locking", 2016.)
+    Expects notes of `f` with a key, by the store that took the effects, in its order: `ok` accepted, `fail`
+    refused, value {"fence": int, "owner": str}. (Fencing tokens: Kleppmann, "How to do distributed locking", 2016.)
     """
     problems: list[str] = []
     last: dict[str, Op] = {}

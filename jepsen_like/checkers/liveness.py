@@ -26,14 +26,14 @@ def check_liveness(
 ) -> Verdict:
     """After the heal every name is acknowledged within `limit_s` of its first probe, and from then on every probe is.
 
-    Expects a note of f `healed` when the last fault has ended (the last such note counts), and pairs of `f`, whose key is
-    the name, invoked after it, the first at once: anything that must succeed in a healthy cluster, such as a
-    registration of a name that nobody else wants. A name may be probed again and again: within `limit_s` (seconds) of the
-    first probe others may fail or hang; a name of which none was acknowledged by then is `invalid`, and so is each
-    later probe that is not acknowledged within `limit_s` of its invocation. Unknown are names of `names` that nobody
-    probed, a history without heal, and one that ends before the limit: the run was watched until `until_s`, in seconds
-    of the history, or without it until the last entry, whichever is later. (TigerBeetle's liveness mode; what it is to find
-    is erlang/otp#6524: registrations that hang for hours after a heal.)
+    Expects a note of f `healed` when the last fault has ended (the last such note counts), and pairs of `f`, whose
+    key is the name, invoked after it, the first at once: anything that must succeed in a healthy cluster, such as a
+    registration of a name that nobody else wants. A name may be probed again and again: within `limit_s` (seconds)
+    of the first probe others may fail or hang; a name of which none was acknowledged by then is `invalid`, and so
+    is each later probe that is not acknowledged within `limit_s` of its invocation. Unknown are names of `names`
+    that nobody probed, a history without heal, and one that ends before the limit: the run was watched until
+    `until_s`, in seconds of the history, or without it until the last entry, whichever is later. (TigerBeetle's
+    liveness mode; what it is to find is erlang/otp#6524: registrations that hang for hours after a heal.)
     """
     heals = history.notes(healed)
     if not heals:

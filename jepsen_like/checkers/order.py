@@ -44,18 +44,20 @@ def check_order(
         "received"  by the receiver, as it handles the message, {"from": sender, "n": int}; n counts up by 1 per pair
         "gap"       a connection was lost: {"between": [place, place]}, in whatever order, by whoever knows; or
                     {"from": sender}, by a receiver that got a DOWN or EXIT with `noconnection` for that sender
-        "sent"      optional, by the sender, before the message can arrive: {"to": receiver, "n": int}; numbers may be left out
+        "sent"      optional, by the sender, before the message can arrive, {"to": receiver, "n": int};
+                    numbers may be left out
 
-    Signals between two processes are ordered; with a connection a suffix of what was under way on it is lost, and nothing
-    arrives after a reconnect that was sent before it was lost (Erlang reference manual, "Signals"). So a number that is not
-    above the one before is `invalid` always: late, twice or out of order. A hole between two numbers is `invalid` unless
-    a gap of that pair was noted between the two receipts, or of a time between theirs. A receiver that was busy or paused may handle what arrived
-    before the loss after somebody else has noted it: `slack_s` (seconds, default 0) widens the time between
-    the receipts on both sides. `place` maps the name of a process to that of its place in the gaps.
+    Signals between two processes are ordered; with a connection a suffix of what was under way on it is lost, and
+    nothing arrives after a reconnect that was sent before it was lost (Erlang reference manual, "Signals"). So a
+    number that is not above the one before is `invalid` always: late, twice or out of order. A hole between two
+    numbers is `invalid` unless a gap of that pair was noted between the two receipts, or of a time between theirs.
+    A receiver that was busy or paused may handle what arrived before the loss after somebody else has noted it:
+    `slack_s` (seconds, default 0) widens the time between the receipts on both sides. `place` maps the name of a
+    process to that of its place in the gaps.
 
-    Notes of "sent" make it sharper: nothing arrives that nobody sent; a hole is then a number that was sent, also at the
-    start; and with `complete` (the history goes on until everything had time to arrive, and a receiver's death was noted
-    as a gap) also at the end. Without them the first number received is taken for the first sent.
+    Notes of "sent" make it sharper: nothing arrives that nobody sent; a hole is then a number that was sent, also
+    at the start; and with `complete` (the history goes on until everything had time to arrive, and a receiver's
+    death was noted as a gap) also at the end. Without them the first number received is taken for the first sent.
     (Jepsen has no such checker; its total-queue compares multisets.)
     """
     streams = _streams(history)
@@ -67,7 +69,10 @@ def check_order(
         found, allowed = _check_stream(pair, stream, losses, round(slack_s * _NS), complete)
         problems += found
         excused += allowed
-    summary = f"{received:,} messages between {len(streams):,} pairs in order, {excused:,} times the end of a connection missing"
+    summary = (
+        f"{received:,} messages between {len(streams):,} pairs in order, "
+        f"{excused:,} times the end of a connection missing"
+    )
     return judge("order", problems, received, summary)
 
 

@@ -12,8 +12,8 @@ from .entries import Id, entries
 def check_unique_ids(history: History, *, f: str = "generate", field: str | None = None) -> Verdict:
     """No two acknowledged operations got the same id, whatever their key.
 
-    Expects pairs of `f` whose `ok` carries the id, an int or str, or with `field` a value that has it there (fences, say:
-    `f="register", field="fence"`). (Jepsen's unique-ids checker.)
+    Expects pairs of `f` whose `ok` carries the id, an int or str, or with `field` a value that has it there
+    (fences, say: `f="register", field="fence"`). (Jepsen's unique-ids checker.)
     """
     got: dict[Id, list[int]] = {}
     acknowledged = 0

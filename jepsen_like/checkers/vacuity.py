@@ -24,12 +24,13 @@ def check_evidence(
 ) -> Verdict:
     """Faults were injected, all of them bit, clients were served meanwhile, and again after the heal; else unknown.
 
-    Expects the pairs of clients, who are processes with numbers (nemeses and internal steps have names and do not count),
-    and `faults` in times of the history. An operation counts as served in a fault when its `ok` came while the fault lasted or
-    up to `felt_s` (seconds, default 1.0) later, for a reset or a kill has no duration; at least `ok_in_faults_min` (default
-    10) must be, all faults together. The heal is the last note of f `healed`, or without one the end of the last
-    fault; one operation that was invoked after it must be acknowledged. A run without faults is unknown here: leave
-    this check out where none were wanted. (Jepsen's stats checker; "a fault that left no evidence did not happen".)
+    Expects the pairs of clients, who are processes with numbers (nemeses and internal steps have names and do not
+    count), and `faults` in times of the history. An operation counts as served in a fault when its `ok` came while
+    the fault lasted or up to `felt_s` (seconds, default 1.0) later, for a reset or a kill has no duration; at least
+    `ok_in_faults_min` (default 10) must be, all faults together. The heal is the last note of f `healed`, or
+    without one the end of the last fault; one operation that was invoked after it must be acknowledged. A run
+    without faults is unknown here: leave this check out where none were wanted. (Jepsen's stats checker; "a fault
+    that left no evidence did not happen".)
     """
     if not len(history):
         return judge("evidence", [], 0, "")
@@ -54,7 +55,10 @@ def check_evidence(
         doubts.append("a fault lasted to the end, and no heal was noted")
     elif faults and not after:
         doubts.append("nothing was acknowledged after the heal")
-    summary = f"{len(faults):,} faults; {len(served):,} operations acknowledged, {inside:,} during faults, {after:,} after the heal"
+    summary = (
+        f"{len(faults):,} faults; {len(served):,} operations acknowledged, "
+        f"{inside:,} during faults, {after:,} after the heal"
+    )
     return judge("evidence", [], len(faults), summary, doubts=doubts)
 
 

@@ -55,6 +55,15 @@ def test_a_loss_in_one_counter_is_not_hidden_by_a_surplus_in_another() -> None:
     assert check_counters(history, {"c": 1, "d": 1}).outcome == "invalid"
 
 
+def test_an_increment_by_a_negative_amount_is_refused() -> None:
+    history = History()
+    history.invoke(0, 0, "increment", "c", -1)
+    with pytest.raises(HistoryError, match=r"entry 0.*not negative"):
+        check_counters(history, {"c": 0})
+    with pytest.raises(HistoryError, match=r"entry 0.*not negative"):
+        check_counter_reads(history)
+
+
 def test_a_counter_that_nobody_incremented_must_be_nought() -> None:
     history = increments(("c", "ok", 1))
     assert check_counters(history, {"c": 1, "d": 0}).valid
@@ -145,6 +154,8 @@ def test_an_increment_that_failed_is_not_read() -> None:
     history = from_steps("0 invoke increment 1", "0 fail increment 1", "0 invoke read", "0 ok read 0")
     assert check_counter_reads(history).valid
     assert check_counters(history, {"x": 0}).valid
+    wrong = from_steps("0 invoke increment 1", "0 fail increment 1", "0 invoke read", "0 ok read 1")
+    assert check_counter_reads(wrong).outcome == "invalid"
 
 
 def test_an_increment_under_way_may_be_read_or_not() -> None:

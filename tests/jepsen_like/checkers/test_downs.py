@@ -130,8 +130,14 @@ def test_a_monitor_that_was_perhaps_not_set_owes_nothing(
 
 
 def test_one_ref_for_two_monitors_is_the_recorders_mistake() -> None:
-    with pytest.raises(HistoryError, match="entries 0 and 2 both have the ref '1'"):
-        check_downs(told("monitor w t 1", "pass", "monitor v t 1"))
+    with pytest.raises(HistoryError, match="entries 0 and 2 both have the ref '1' of w"):
+        check_downs(told("monitor w t 1", "pass", "monitor w u 1"))
+
+
+def test_two_processes_may_use_the_same_ref() -> None:
+    steps = ("monitor w t 1", "monitor v t 1", "died t", "down w 1 killed")
+    assert check_downs(told(*steps, "down v 1 killed")).valid
+    assert len(check_downs(told(*steps, "down w 1 killed")).problems) == 2
 
 
 # -- against a model ---------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_names_that_work_within_the_limit_are_valid_and_the_slowest_is_told() ->
 @pytest.mark.parametrize(
     ("probes", "problem"),
     [
-        ([("a", 10.0, 15.001, "ok")], "'a': a probe (entries 1 and 2) was not acknowledged within 5 s"),
+        ([("a", 10.0, 15.000000001, "ok")], "'a': a probe (entries 1 and 2) was not acknowledged within 5 s"),
         ([("a", 10.0, None, "ok")], "'a': a probe (entry 1) was not acknowledged within 5 s"),
         ([("a", 10.0, 11.0, "fail")], "'a': a probe (entries 1 and 2) was not acknowledged within 5 s"),
         ([("a", 10.0, 11.0, "info")], "'a': a probe (entries 1 and 2) was not acknowledged within 5 s"),
@@ -67,6 +67,10 @@ def test_a_name_that_does_not_work_in_time_is_named(probes: list[Probe], problem
     verdict = check_liveness(probed(*probes), limit_s=5.0)
     assert verdict.outcome == "invalid"
     assert verdict.problems == (problem,)
+
+
+def test_the_limit_itself_is_in_time() -> None:
+    assert check_liveness(probed(("a", 10.0, 15.0, "ok"), ("a", 20.0, 25.0, "ok")), limit_s=5.0).valid
 
 
 def test_until_the_limit_probes_may_fail_or_hang() -> None:

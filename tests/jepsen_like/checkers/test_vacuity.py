@@ -52,6 +52,11 @@ def test_a_run_that_was_served_in_faults_and_after_them_is_valid() -> None:
             "pause on n1, n2 at 10.000 s left no evidence",
         ),
         (served(11, 12, 30), [fault(10, None)], "a fault lasted to the end, and no heal was noted"),
+        (
+            served(11, 12, 30),
+            [fault(10, None), fault(10, 20)],
+            "a fault lasted to the end, and no heal was noted",
+        ),
         (served(11, 12, 30), [], "no fault was injected"),
         (served(11, 12, 30, process="n1"), [fault(10, 20)], "0 operations were acknowledged during faults"),
     ],
@@ -68,6 +73,10 @@ def test_a_noted_heal_counts_before_the_ends_of_faults() -> None:
     assert check_evidence(history, [fault(10, 35)], ok_in_faults_min=2).valid
     history.note(50, "nemesis", "healed")
     assert check_evidence(history, [fault(10, 20)], ok_in_faults_min=2).outcome == "unknown"
+
+
+def test_a_long_fault_is_not_cut_short_by_a_short_one_in_it() -> None:
+    assert check_evidence(served(18, 19, 30), [fault(10, 20), fault(12, 13)], ok_in_faults_min=2).valid
 
 
 def test_a_fault_without_duration_is_felt_for_a_while() -> None:
