@@ -54,7 +54,7 @@ class WallClock(Injury):
             self._turn(off=not self._off)
 
     def observe(self) -> None:
-        self.possible = self.possible or any(self.sim.running(name) for name in self.nodes)
+        self.possible = self.possible or self.somebody_is_awake()
         for name in self.nodes:
             if self._off and self.sim.running(name):
                 off_s = self.sim.clock_of(name).wall() - self.sim.clock.wall()
@@ -84,7 +84,7 @@ class Rate(Injury):
             self.sim.skew(name, self.fault.amount)
 
     def observe(self) -> None:
-        self.possible = self.possible or any(self.sim.running(name) for name in self.nodes)
+        self.possible = self.possible or self.somebody_is_awake()
         self.evidence = self._reads.total()
         drift_s = (self.sim.now - self.began_s) * (self.fault.amount - 1.0)
         self.detail = f"{self.evidence} reads of a clock that went off by {drift_s:+.3f} s"

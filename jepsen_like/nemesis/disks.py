@@ -14,7 +14,7 @@ class DiskInjury(Injury):
 
     def look_at(self) -> None:
         """Somebody uses the disk."""
-        self.possible = self.possible or any(self.sim.running(name) for name in self.nodes)
+        self.possible = self.possible or self.somebody_is_awake()
 
 
 class SlowDisk(DiskInjury):

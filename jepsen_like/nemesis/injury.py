@@ -48,6 +48,14 @@ class Injury:
     def fits(self, name: str) -> bool:
         return self.scene.runs(name) and (not self.needs or self.scene.is_free(self.needs, name))
 
+    def somebody_is_awake(self) -> bool:
+        """One of the nodes runs and is not paused: it could notice."""
+        return any(self.awake(name) for name in self.nodes)
+
+    def awake(self, name: str) -> bool:
+        """It runs and is not paused."""
+        return self.sim.running(name) and not self.sim.paused(name)
+
     def inflict(self) -> None:
         """Begin."""
         raise NotImplementedError

@@ -32,8 +32,8 @@ class LinkInjury(Injury):
         return held, blocked, delayed
 
     def somebody_talks(self) -> bool:
-        """Both ends of one of the links run."""
-        return any(self.sim.running(a) and self.sim.running(b) for a, b in self.links)
+        """Somebody could send something over one of the links."""
+        return any(self.awake(a) and self.sim.running(b) for a, b in self.links)
 
 
 class Partition(LinkInjury):
@@ -201,7 +201,7 @@ class SlowReader(Injury):
     def observe(self) -> None:
         self.evidence = sum(self.sim.host(name).slow_bytes - self._base[name] for name in self.nodes)
         self.detail = f"{self.evidence} bytes read slowly"
-        self.possible = self.possible or any(self.sim.running(name) for name in self.nodes)
+        self.possible = self.possible or self.somebody_is_awake()
 
     def undo(self) -> None:
         for name in self.nodes:
@@ -224,7 +224,7 @@ class Deaf(Injury):
     def observe(self) -> None:
         self.evidence = sum(self.sim.host(name).deaf_accepts - self._base[name] for name in self.nodes)
         self.detail = f"{self.evidence} connections never answered"
-        self.possible = self.possible or any(self.sim.running(name) for name in self.nodes)
+        self.possible = self.possible or self.somebody_is_awake()
 
     def undo(self) -> None:
         for name in self.nodes:
