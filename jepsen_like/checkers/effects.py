@@ -51,9 +51,8 @@ def check_effects(
     for id_, indices in notes.items():
         seen[id_].notes = indices
     doubts = _unread(pairs.values(), lists, applied is None)
-    everything = applied is None and bool(
-        lists
-    )  # who tells of everything has told of keys without effects, too
+    # Whoever tells of everything has told of keys on which nothing happened, too.
+    everything = applied is None and bool(lists)
     problems = [
         problem
         for id_, pair in pairs.items()
