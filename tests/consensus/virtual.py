@@ -1,61 +1,19 @@
-"""An event loop whose time is imaginary, and clocks of nodes on it.
-
-Time stands still while anything is ready to run, and jumps to the next timer when nothing is. So a test of hours takes
-seconds, and the same test does the same things in the same order every time. There is no I/O.
-"""
+"""The whole engine without links: programs on the simulation's loop, and clocks of nodes on it."""
 
 import asyncio
-import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from quorate.jepsen_like.simulation import simulate
+
 T = TypeVar("T")
 
-START_S = 1000.0
 LIMIT_S = 300.0  # a test that takes longer waits for something that does not come
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Run coroutines on it by `run_virtual`. A program that waits for nothing at all fails with `RuntimeError`."""
-
-    def __init__(self) -> None:
-        self.now = START_S
-        super().__init__(_Jump(self))
-
-    def time(self) -> float:
-        return self.now
-
-
-class _Jump(selectors.SelectSelector):
-    """Instead of waiting for I/O, moves the loop's time."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("everybody waits and nothing will ever happen")
-        if self._loop.now > START_S + LIMIT_S:
-            raise RuntimeError(f"not over after {LIMIT_S:g} seconds: what the test waits for does not happen")
-        self._loop.now += max(0.0, timeout)
-        return []
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run` in imaginary time. An exception that reaches the loop's handler fails the test."""
-    unhandled: list[dict[str, Any]] = []
-
-    async def guarded() -> T:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
-        return await main
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        result = runner.run(guarded())
-    if unhandled:
-        first = unhandled[0]
-        raise AssertionError(f"{len(unhandled)} unhandled: {first}") from first.get("exception")
-    return result
+    return simulate(lambda: main, limit_s=LIMIT_S)
 
 
 class VirtualClock:
