@@ -4,6 +4,7 @@
 """
 
 from .check import MAX_STATES, MAX_STEPS, LinearResult, check_linearizable
+from .explain import explain
 from .files import parse_history
 from .models import ABSENT, Effect, Model, Refusal, Rules
 from .operations import MODEL_NAMES, Operation, find_model, partition
@@ -22,6 +23,7 @@ __all__ = [
     "Rules",
     "Search",
     "check_linearizable",
+    "explain",
     "find_model",
     "parse_history",
     "partition",

@@ -56,7 +56,8 @@ class Effect:
     `name` tells effects apart: of two with equal names the steps are the same function. `text` is for people.
     `eager`: wherever the step is possible and changes nothing, it may as well be taken at once (a read; not a write of
     the value that stands there, which may be needed later). `reads`: it only observes, so that leaving it out allows
-    more, never less. `repeats`: it may happen any number of times. `resets`: the state that it leads to from anywhere.
+    more, never less. `frees`: it only undoes what another did (for explanations: the
+    other tells more). `repeats`: it may happen any number of times. `resets`: the state that it leads to from anywhere.
     `rescued_by`: after `Refusal.LOST`, whether a reset to that state would help. `concerns`: for an effect that comes
     to every key, whether it can matter beside an effect of that name; `bounded`: whether it might spare an owner
     whose fence is unknown.
@@ -67,6 +68,7 @@ class Effect:
     text: str
     eager: bool = False
     reads: bool = False
+    frees: bool = False
     repeats: bool = False
     resets: State = ABSENT
     rescued_by: Callable[[Any], bool] | None = None
@@ -255,7 +257,7 @@ def _mutex_effect(pair: Pair, rules: Rules) -> Effect | None:
     if pair.invoked.f == "release":
         if pair.outcome == "fail":
             return None
-        return Effect("release", lambda held: False if held else Refusal.NOW, "release")
+        return Effect("release", lambda held: False if held else Refusal.NOW, "release", frees=True)
     if pair.outcome == "fail":
         return None if rules == "jepsen" else _finds_held(lambda held: bool(held))
     return Effect("acquire", lambda held: Refusal.NOW if held else True, "acquire")
@@ -337,7 +339,8 @@ def _fenced_release(fence: int | None) -> Effect:
         seen = None if tenure.owner is None else tenure.seen(fence)
         return Refusal.NOW if seen is None else seen.freed()
 
-    return Effect(("release", fence), step, "release" if fence is None else f"release of fence {fence}")
+    text = "release" if fence is None else f"release of fence {fence}"
+    return Effect(("release", fence), step, text, frees=True)
 
 
 def _fence(op: Op, *, needed: bool) -> int | None:

@@ -91,7 +91,7 @@ def _unregister(pair: Pair) -> Effect | None:
         seen = tenure.seen(fence) if tenure.owner == owner else None
         return Refusal.NOW if seen is None else seen.freed()
 
-    return Effect(("unregister", owner, fence), step, f"unregister for {owner}{under}")
+    return Effect(("unregister", owner, fence), step, f"unregister for {owner}{under}", frees=True)
 
 
 def _owned(owner: str, fence: int | None, verb: str) -> Effect:
@@ -132,6 +132,7 @@ def _expire(op: Op) -> Effect:
         ("expire", holder, below),
         step,
         f"the session of {holder} ended" + ("" if below is None else f" (fences below {below})"),
+        frees=True,
         repeats=True,
         concerns=_registers_for(prefix),
         bounded=below is not None,
