@@ -19,7 +19,7 @@ class Handover:
         self._replica = replica
         self._clock = clock
         self._patience_s = patience_s
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in the order of their calls
 
     async def run(self) -> bool:
         """Hand over if this node leads. True when another node has taken over."""
@@ -27,7 +27,7 @@ class Handover:
         if target is None:
             return False
         changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(changed)
+        self._waiting[changed] = None
         try:
             self._replica.transfer(target)
             async with timeout(self._clock, 2 * self._patience_s):
@@ -35,7 +35,7 @@ class Handover:
         except TimeoutError:
             return False
         finally:
-            self._waiting.discard(changed)
+            self._waiting.pop(changed, None)
         return not self._replica.stopped and not self._replica.leading()
 
     def notice(self) -> None:

@@ -102,7 +102,7 @@ class Replica:
         self._ready_term = 0  # the last term of its own in which it was told to be ready to lead
         self._timer: Timer | None = None
         self._timer_due = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order in which they began
         self._stopped: StoreError | None = None
         self._wake()
 
@@ -379,8 +379,8 @@ class Replica:
                 self.fail(error)
 
         task = self._loop.create_task(guarded())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     def _stop(self, reason: StoreError) -> None:
         if self._stopped is not None:

@@ -50,7 +50,7 @@ class Accepting:
         self._gate = gate
         self._clock = endpoint.runtime.clock
         self._closed = False
-        self._unfinished: set[Connection] = set()
+        self._unfinished: dict[Connection, None] = {}  # in the order in which they came
         self._waiting: dict[Connection, tuple[Slot, Timer]] = {}  # first lanes that wait for the second
 
     def protocol(self) -> Connection:
@@ -75,10 +75,10 @@ class Accepting:
             self._endpoint.counters.refuse("overloaded")
             connection.abort("too many handshakes at once")
             return
-        self._unfinished.add(connection)
+        self._unfinished[connection] = None
 
     def connection_closed(self, connection: Connection, reason: str) -> None:
-        self._unfinished.discard(connection)
+        self._unfinished.pop(connection, None)
         waiting = self._waiting.pop(connection, None)
         if waiting is not None:
             slot, timer = waiting
@@ -92,12 +92,12 @@ class Accepting:
             case Identified(ident=ident):
                 self._identified(connection, ident)
             case Failed(failure=failure, detail=detail, refusal=refusal):
-                self._unfinished.discard(connection)
+                self._unfinished.pop(connection, None)
                 self._endpoint.counters.refuse(failure.value if refusal is None else refusal.name.lower())
                 log.debug("%s: a connection came to nothing: %s", self._endpoint.name, detail)
                 connection.close(detail)
             case _:
-                self._unfinished.discard(connection)
+                self._unfinished.pop(connection, None)
 
     # -- decisions -----------------------------------------------------------------------------------------
 

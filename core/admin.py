@@ -76,7 +76,7 @@ class AdminSession:
         self._endpoint = endpoint
         self._handler = handler
         self._ended = ended
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order in which they began
         self._idle: Timer | None = None
         self._over = False
 
@@ -100,7 +100,7 @@ class AdminSession:
         task = asyncio.get_running_loop().create_task(
             self._answer(number, op, args), name=f"quorate admin {op[:40]}"
         )
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._answered)
 
     def lane_over(self, connection: Connection, reason: str) -> None:
@@ -134,7 +134,7 @@ class AdminSession:
         self._connection.send(Internal.REPLY, reply)
 
     def _answered(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not self._tasks and not self._over:
             self._wait_idle()
 

@@ -186,7 +186,7 @@ class Dialing:
         self._board = board
         self._clock = endpoint.runtime.clock
         self._targets: dict[Address, Target] = {}
-        self._tasks: set[asyncio.Task[None]] = set()  # those of targets that were removed included
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, those of removed targets included
         self._running = False
 
     def __len__(self) -> int:
@@ -257,8 +257,8 @@ class Dialing:
         target.task = asyncio.get_running_loop().create_task(
             self._pursue(target), name=f"quorate dial {target.address}"
         )
-        self._tasks.add(target.task)
-        target.task.add_done_callback(self._tasks.discard)
+        self._tasks[target.task] = None
+        target.task.add_done_callback(self._tasks.pop)
 
     # -- one target ----------------------------------------------------------------------------------------
 

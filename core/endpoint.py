@@ -26,7 +26,7 @@ class Endpoint:
     client_ssl: ssl.SSLContext | None = None
     counters: LinkCounters = field(default_factory=LinkCounters)
     run: bytes = b""
-    connections: set[Connection] = field(default_factory=set)
+    connections: dict[Connection, None] = field(default_factory=dict)  # in the order of their opening
     _nonces: dict[bytes, bool] = field(default_factory=dict)  # of dials in progress: has it come back to us?
     _dials: int = 0
     _none_left: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,10 +91,10 @@ class Endpoint:
         return Connection(handshake, owner, self.runtime.clock, self.counters, close_s=self.config.close_s)
 
     def opened(self, connection: Connection) -> None:
-        self.connections.add(connection)
+        self.connections[connection] = None
 
     def closed(self, connection: Connection) -> None:
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         if not self.connections:
             self._none_left.set()
 

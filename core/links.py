@@ -104,7 +104,7 @@ class Links:
         self._accepting = Accepting(self._endpoint, self._slots, self)
         self._met: set[str] = set()  # names that had a link here, to tell others
         self._unwanted: set[str] = set()
-        self._clients: set[AdminSession] = set()
+        self._clients: dict[AdminSession, None] = {}  # in the order in which they came
         self._incarnation = 0
         self._stopping = False
         self._server: Server | None = None
@@ -281,8 +281,8 @@ class Links:
     def client(self, connection: Connection) -> bool:
         if self._stopping or len(self._clients) >= self._endpoint.config.clients_limit:
             return False
-        session = AdminSession(connection, self._endpoint, self._listener.admin, self._clients.discard)
-        self._clients.add(session)
+        session = AdminSession(connection, self._endpoint, self._listener.admin, self._clients.pop)
+        self._clients[session] = None
         session.start()
         return True
 

@@ -366,6 +366,21 @@ def read_file(path: str | Path) -> bytes:
     return Path(path).read_bytes()
 
 
+def write_file(path: str | Path, data: bytes) -> None:
+    """Write a file for people or programs to read, whole or not at all; directories are made. Raises `OSError`.
+
+    It replaces one of this name, and is not synced: nothing that a node depends on is written so.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def create_private_file(path: str | Path, data: bytes) -> None:
     """Make a file with mode 0600 that appears whole or not at all. Raises `FileExistsError`, `OSError`.
 

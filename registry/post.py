@@ -57,7 +57,7 @@ class Post:
         self._acting = False
         self._watched: dict[Pid, MonitorRef] = {}
         self._boxes: dict[str, deque[tuple[Pid, Letter]]] = {}  # what waits for a full lane
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order in which they began
         self._subscription = node.on_nodes(self._node_event)
         self.pid = start_proxy(node, self._arrived, "singletons")
 
@@ -80,12 +80,12 @@ class Post:
     def task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run something that has to wait; it uses `enter` to tell what came of it."""
         task = self._kernel.loop.create_task(work, context=contextvars.Context())
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._task_done)
         return task
 
     def _task_done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and task.exception() is not None:
             log.error("bug in quorate: %r failed", task.get_name(), exc_info=task.exception())
 

@@ -84,7 +84,7 @@ class _Owner:
     """A process of this node that has names, or may have: our monitor of it, and the keys."""
 
     monitor: MonitorRef
-    keys: set[bytes] = field(default_factory=set)
+    keys: dict[bytes, None] = field(default_factory=dict)  # in the order of registration
 
 
 class Registry:
@@ -99,7 +99,7 @@ class Registry:
         self._held: dict[bytes, _Held] = {}
         self._doubts: dict[bytes, list[_Doubt]] = {}
         self._owners: dict[Pid, _Owner] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in the order in which they began
         self._cache: dict[bytes, tuple[KeyValue, Entry]] = {}
         self._refs: dict[str, Ref[Any]] = {}  # what `peek` last found; `_seen` takes out what has changed
         self._watch = store.watch(NAMES, self._seen)
@@ -346,7 +346,7 @@ class Registry:
         owner = self._owners.get(pid)
         if owner is None:
             owner = self._owners[pid] = _Owner(self._node.watch(pid, self._process_down))
-        owner.keys.add(key)
+        owner.keys[key] = None
         return claim
 
     def _forget(self, key: bytes, claim: Claim) -> bool:
@@ -356,7 +356,7 @@ class Registry:
             del self._held[key]
             owner = self._owners.get(claim.pid)
             if owner is not None:
-                owner.keys.discard(key)
+                owner.keys.pop(key, None)
                 if not owner.keys:
                     self._node.unwatch(owner.monitor)
                     del self._owners[claim.pid]
@@ -414,8 +414,8 @@ class Registry:
 
     def _remove_soon(self, key: bytes, fence: int, session: int) -> None:
         task = asyncio.get_running_loop().create_task(self._remove(key, fence, session))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def _remove(self, key: bytes, fence: int, session: int) -> None:
         """Remove this very registration; give up only when it is over anyway."""
