@@ -21,6 +21,7 @@ from .kinds import KINDS, Kind, PlanError, select
 
 MOST_FAULTS = 300
 """No plan has more."""
+ROT = "rot"
 SHORTEST_S = 0.05
 """No fault of a plan is shorter, however little time there is."""
 
@@ -45,10 +46,16 @@ class Swarm:
 
     @classmethod
     def draw(cls, rng: Stream, kinds: Sequence[str], lifetime_s: float) -> "Swarm":
-        """A random non-empty subset of `kinds`, by groups first, and random knobs; `lifetime_s` is a session's."""
+        """A random non-empty subset of `kinds`, by groups first, and random knobs; `lifetime_s` is a session's.
+
+        Rot does not come alone if anything else may: there may be nothing yet that could rot.
+        """
         groups = list(dict.fromkeys(KINDS[kind].group for kind in kinds))
         chosen: list[str] = []
-        for group in _subset(rng, groups):
+        subset = _subset(rng, groups)
+        if subset == [ROT] and len(groups) > 1:
+            subset.append(rng.choice([group for group in groups if group != ROT]))
+        for group in subset:
             chosen += _subset(rng, [kind for kind in kinds if KINDS[kind].group == group])
         return cls(
             tuple(chosen),
@@ -104,10 +111,10 @@ def _fill(
         if end_s - at_s < SHORTEST_S:
             break
         kind = KINDS[rng.choice(swarm.kinds)]
-        if kind.group == "rot":
+        if kind.group == ROT:
             rotten += 1
-        if rotten > minority(len(nodes)) and kind.group == "rot":
-            rest = [name for name in swarm.kinds if KINDS[name].group != "rot"]
+        if rotten > minority(len(nodes)) and kind.group == ROT:
+            rest = [name for name in swarm.kinds if KINDS[name].group != ROT]
             if not rest:
                 break
             kind = KINDS[rng.choice(rest)]
@@ -127,7 +134,7 @@ def _draw(
     if kind.name == "clock-rate":
         half = timing.drift / 2.0
         amount = 1.0 + (half if rng.chance(0.5) else rng.uniform(0.1 * half, half)) * rng.choice((1.0, -1.0))
-    elif kind.group == "rot":
+    elif kind.group == ROT:
         amount = rng.random()
     elif kind.amounts is not None:
         amount = _skewed(rng, max(1e-3, kind.amounts[0]), kind.amounts[1])

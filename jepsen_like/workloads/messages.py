@@ -170,7 +170,7 @@ class MessagesWorkload(Workload):
         verdicts = [
             check_order(history, complete=True, slack_s=SLACK_S),
             check_downs(history, settle_s=QUIET_S, until_s=self._quiet_s),
-            check_liveness(history, limit_s=LIVE_S, until_s=self._quiet_s + LIVE_S),
+            check_liveness(history, limit_s=LIVE_S, until_s=self._quiet_s),
             no_surprises(stage, len(history)),
         ]
         return verdicts, []

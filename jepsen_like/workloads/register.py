@@ -82,7 +82,7 @@ class RegisterWorkload(Workload):
         linear = check_linearizable(stage.history, "cas-register")
         verdicts = [
             linear.verdict,
-            check_liveness(stage.history, limit_s=LIVE_S, until_s=self._settled_s + LIVE_S),
+            check_liveness(stage.history, limit_s=LIVE_S, until_s=self._settled_s),
             no_surprises(stage, len(stage.history)),
         ]
         return verdicts, list(linear.windows)

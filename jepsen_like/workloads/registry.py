@@ -295,7 +295,7 @@ class RegistryWorkload(Workload):
         verdicts = [
             linear.verdict,
             claims,
-            check_liveness(stage.history, limit_s=LIVE_S, until_s=self._settled_s + SETTLE_S),
+            check_liveness(stage.history, limit_s=LIVE_S, until_s=self._settled_s),
             check_convergence(self._views, self._truth),
             no_surprises(stage, len(stage.history)),
         ]

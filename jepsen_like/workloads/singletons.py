@@ -21,7 +21,7 @@ from quorate.jepsen_like.verdict import Verdict
 from quorate.node import Node
 from quorate.registry import Name, Singleton, SingletonError, SingletonOverloaded
 
-from .base import LIVE_S, Outcome, PlannedOp, Stage, Workload, no_surprises, planned, probe
+from .base import Outcome, PlannedOp, Stage, Workload, no_surprises, planned, probe
 
 LEDGERS = 4
 CALL_S = 4.0
@@ -176,7 +176,7 @@ class SingletonsWorkload(Workload):
         verdicts = [
             check_effects(history, self._final),
             check_fences(history),
-            check_liveness(history, limit_s=LIVE_S + READY_S, until_s=self._settled_s + LIVE_S + READY_S),
+            check_liveness(history, limit_s=READY_S, until_s=self._settled_s),
             check_convergence(self._views, self._truth),
             no_surprises(stage, len(history)),
         ]
