@@ -4,17 +4,29 @@ from typing import ClassVar, Literal
 
 from quorate.jepsen_like.disk import DiskFault
 
+from .fault import Fault
 from .injury import Injury
+from .scene import Scene
 
 
 class DiskInjury(Injury):
-    """One of a disk: one at a time, so that it is clear whose failures they are."""
+    """One of a disk: one at a time, so that it is clear whose failures they are.
+
+    It can bite when the disk is used: a node that has no quorum writes nothing, for as long as that lasts.
+    """
 
     needs: ClassVar[str] = "disk"
 
+    def __init__(self, scene: Scene, fault: Fault) -> None:
+        super().__init__(scene, fault)
+        self._syncs = self._asked_for()
+
     def look_at(self) -> None:
-        """Somebody uses the disk."""
-        self.possible = self.possible or self.somebody_is_awake()
+        """Was it used?"""
+        self.possible = self.possible or self._asked_for() > self._syncs
+
+    def _asked_for(self) -> int:
+        return sum(self.sim.disk(name).syncs for name in self.nodes)
 
 
 class SlowDisk(DiskInjury):

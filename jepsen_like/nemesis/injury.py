@@ -29,7 +29,7 @@ class Injury:
         self.evidence = 0
         self.detail = ""
         self.possible = False
-        """At some time it could have bitten; one that never could is no fault."""
+        """At some time it could have bitten, by facts other than its evidence; one that never could is no fault."""
         self.began_s = self.sim.now
         self.nodes: tuple[str, ...] = self.aim()
         if self.needs:
@@ -51,6 +51,18 @@ class Injury:
     def somebody_is_awake(self) -> bool:
         """One of the nodes runs and is not paused: it could notice."""
         return any(self.awake(name) for name in self.nodes)
+
+    def somebody_is_in_touch(self) -> bool:
+        """One of the nodes is awake, and so is another that it can talk with: no cut or hold is between them."""
+        return any(
+            self.awake(a)
+            and self.awake(b)
+            and not self.sim.link(a, b).blocked
+            and not self.sim.link(b, a).blocked
+            for a in self.nodes
+            for b in self.sim.names
+            if a != b
+        )
 
     def awake(self, name: str) -> bool:
         """It runs and is not paused."""

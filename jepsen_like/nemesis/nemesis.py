@@ -184,7 +184,7 @@ class Nemesis:
 
     def _close(self, injury: Injury) -> None:
         if injury.evidence == 0 and not injury.possible:
-            self.skipped.append(Skipped(injury.fault, "all that time nobody was there to notice it"))
+            self.skipped.append(Skipped(injury.fault, "all that time nothing went on that it could have disturbed"))
             return
         self._records.append(self._record(injury, round(self._sim.now * _NS)))
         self._note("fault over", {"kind": injury.fault.kind, "nodes": list(injury.nodes)})

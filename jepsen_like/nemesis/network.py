@@ -150,7 +150,7 @@ class Slow(LinkInjury):
     def observe(self) -> None:
         _, _, self.evidence = self.counted()
         self.detail = f"{self.evidence} bytes delayed"
-        self.possible = self.possible or self.somebody_talks()
+        self.possible = self.possible or self.somebody_is_in_touch()
 
     def undo(self) -> None:
         for link in self.links:
@@ -181,7 +181,7 @@ class Reset(LinkInjury):
     def observe(self) -> None:
         how = "reset" if self.fault.kind == "link-reset" else "left half open"
         self.detail = f"{self.evidence} connections {how}"
-        self.possible = self.possible or self.somebody_talks()
+        self.possible = self.possible or self.somebody_is_in_touch()
 
     def undo(self) -> None:
         """What is broken is broken: the nodes connect again."""
@@ -201,7 +201,7 @@ class SlowReader(Injury):
     def observe(self) -> None:
         self.evidence = sum(self.sim.host(name).slow_bytes - self._base[name] for name in self.nodes)
         self.detail = f"{self.evidence} bytes read slowly"
-        self.possible = self.possible or self.somebody_is_awake()
+        self.possible = self.possible or self.somebody_is_in_touch()
 
     def undo(self) -> None:
         for name in self.nodes:
@@ -224,7 +224,7 @@ class Deaf(Injury):
     def observe(self) -> None:
         self.evidence = sum(self.sim.host(name).deaf_accepts - self._base[name] for name in self.nodes)
         self.detail = f"{self.evidence} connections never answered"
-        self.possible = self.possible or self.somebody_is_awake()
+        self.possible = self.possible or self.somebody_is_in_touch()
 
     def undo(self) -> None:
         for name in self.nodes:
