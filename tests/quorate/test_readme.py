@@ -10,11 +10,12 @@ from .node_in_thread import free_port
 
 ROOT = pathlib.Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+SIMULATION = (ROOT / "docs" / "simulation.md").read_text()
 
 
-def block(language: str, after: str) -> str:
+def block(language: str, after: str, text: str = README) -> str:
     """The first code block of a language after some text."""
-    found = re.search(rf"```{language}\n(.*?)```", README[README.index(after) :], re.DOTALL)
+    found = re.search(rf"```{language}\n(.*?)```", text[text.index(after) :], re.DOTALL)
     assert found is not None
     return found.group(1)
 
@@ -31,6 +32,16 @@ def test_the_example_prints_what_the_readme_says(tmp_path: pathlib.Path) -> None
     assert (ran.stdout, ran.stderr, ran.returncode) == (block("text", "It prints"), "", 0)
 
 
+def test_the_example_of_a_simulation_prints_what_its_page_says(tmp_path: pathlib.Path) -> None:
+    program = tmp_path / "test_ledger.py"
+    program.write_text(block("python", "## A test of your own", SIMULATION))
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.stdout, ran.returncode) == (block("text", "It prints", SIMULATION), 0)
+    assert "Traceback" not in ran.stderr  # warnings of the living nodes about the dead one may be there
+
+
 def test_every_command_of_the_readme_and_the_manual_exists(tmp_path: pathlib.Path) -> None:
     from quorate.cli.app import app
 
@@ -41,7 +52,7 @@ def test_every_command_of_the_readme_and_the_manual_exists(tmp_path: pathlib.Pat
 
 
 def test_every_file_that_the_documents_name_exists() -> None:
-    for document in ("README.md", "ARCHITECTURE.md", "docs/command.md", "CHANGELOG.md"):
+    for document in ("README.md", "ARCHITECTURE.md", "docs/command.md", "docs/simulation.md", "CHANGELOG.md"):
         text = (ROOT / document).read_text()
         for path in re.findall(
             r"`((?:core|consensus|registry|hashing|jepsen_like|quorate|tests|examples|docs)/[\w./]*)`", text
