@@ -70,8 +70,9 @@ class Parking:
             (state for state in self._states.values() if state.name == name), key=lambda state: state.fence
         )
 
-    def names(self) -> set[bytes]:
-        return {state.name for state in self._states.values()}
+    def names(self) -> list[bytes]:
+        """Of whom anything is parked, each once, in the order of their parking."""
+        return list(dict.fromkeys(name for name, _ in self._states))
 
     def __len__(self) -> int:
         return len(self._states)
