@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from . import cluster, linear, raft_core
+from . import cluster, linear, raft_core, simulation
 from .table import Row, as_json, show
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "raft-core": raft_core.run,
     "registry": cluster.registry,
     "failover": cluster.failover,
+    "simulation": simulation.run_all,
     "linear": linear.run,
 }
 

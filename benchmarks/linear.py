@@ -101,13 +101,13 @@ def run() -> list[Row]:
     rows: list[Row] = []
     for name, model, rules, made in cases:
         rounds: list[float] = []
+        steps = 0
         for _ in range(ROUNDS):
             started = time.perf_counter()
             result = check_linearizable(made, model, rules=rules)
             rounds.append((time.perf_counter() - started) * 1000)
             assert result.verdict.valid, result.verdict
-        note = f"{len(made):,} entries, {result.steps:,} steps"
-        rows.append(
-            measured(f"linearizable, {OPERATIONS:,} x {CLIENTS}, {name}", "quorate", "ms", rounds, note)
-        )
+            steps = result.steps
+        title = f"linearizable, {OPERATIONS:,} x {CLIENTS}, {name}"
+        rows.append(measured(title, "quorate", "ms", rounds, f"{len(made):,} entries, {steps:,} steps"))
     return rows

@@ -28,8 +28,8 @@ _TOKEN = re.compile(
 )
 _CLOSES = {"(": ")", "[": "]", "{": "}", "#{": "}"}
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d*)N?")
-_FLOAT = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?M?")
-_NAME = re.compile(r"[A-Za-z*+!_?$%&=<>.:/|'-][\w*+!?$%&=<>.:/|'\#-]*")
+_FLOAT = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?M?")
+_NAME = re.compile(r"[A-Za-z*+!_?$%&=<>./|'-][\w*+!?$%&=<>.:/|'\#-]*")
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPES = {"t": "\t", "r": "\r", "n": "\n", "b": "\b", "f": "\f", "\\": "\\", '"': '"'}
 _CHARACTERS = {

@@ -31,6 +31,7 @@ DEFECT = 255
 
 _MODELS = "cas-register, kv, mutex, fenced-mutex or registry"
 _ENTRIES_SHOWN = 24
+_SPECIFYING = ("workload", "nodes", "seeds", "faults", "time_s", "rate", "preset")
 
 
 class NoVerdict(CommandFailed):
@@ -63,10 +64,145 @@ jepsen_app = typer.Typer(name="jepsen", cls=_Group)
 
 @jepsen_app.callback(invoke_without_command=True)
 def jepsen(context: typer.Context) -> None:
-    """Judge histories. Exit codes: 0 valid, 1 invalid, 2 unknown, 254 no verdict (wrong usage or file)."""
+    """Simulate clusters under faults, and judge histories.
+
+    Exit codes: 0 valid, 1 invalid, 2 unknown, 254 no verdict (wrong usage or file), 130 Ctrl-C.
+    """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(NO_VERDICT)
+
+
+@jepsen_app.command()
+def sim(
+    context: typer.Context,
+    workload: Annotated[str, typer.Option(help="What clients do: see `workloads`.")] = "registry",
+    nodes: Annotated[int, typer.Option(help="How many nodes.", min=1, metavar="N")] = 5,
+    seeds: Annotated[str, typer.Option(help="7, 1..200 or 1,5,9..12.", metavar="SEEDS")] = "1..10",
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Kinds or groups, with commas; -KIND leaves one out; all; none: see `faults`.",
+            metavar="KINDS",
+        ),
+    ] = "all",
+    time_s: Annotated[
+        float, typer.Option("--time", help="How long, in simulated seconds.", metavar="SECONDS")
+    ] = 20.0,
+    rate: Annotated[
+        float, typer.Option(help="Operations per simulated second, of all clients.", metavar="N")
+    ] = 10.0,
+    preset: Annotated[str, typer.Option(help="How fast failures are noticed: local, lan or wan.")] = "lan",
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Processes; default: the cores.", min=1, metavar="N")
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Run what --shrink saved, and nothing else.", metavar="FILE")
+    ] = None,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Make what fails smaller, and save it for --plan.")
+    ] = False,
+    shrink_limit_s: Annotated[
+        float, typer.Option("--shrink-limit", help="For each, in real seconds.", metavar="SECONDS")
+    ] = 120.0,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write the trace of the seed, which must be one.", metavar="FILE")
+    ] = None,
+    hashes: Annotated[
+        bool, typer.Option("--hash", help="Print `seed hash-of-its-trace` lines, to be compared.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write index.html, results.json, and a page and a history for each failing seed (for all, "
+            "up to 10 seeds).",
+            metavar="DIR",
+        ),
+    ] = None,
+    report_all: Annotated[
+        bool, typer.Option("--report-all", help="A page and a history for each seed.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit's XML.", metavar="FILE")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first invalid seed.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Run a workload on a simulated cluster under faults, for many seeds, and judge what its clients saw.
+
+    The same seed does the same things, on every machine. Exit code 0 valid, 1 invalid, 2 unknown: the worst of all seeds.
+    """
+    from quorate.jepsen_like.campaign import parse_seeds
+    from quorate.jepsen_like.runner import RunSpec
+
+    from .simulating import SimOptions, default_jobs, read_plan
+    from .simulating import simulate as simulate_all
+
+    if plan is not None:
+        given = [f"--{name.removesuffix('_s')}" for name in _SPECIFYING if _was_given(context, name)]
+        if given:
+            raise NoVerdict(f"--plan says all of the run: leave out {', '.join(given)}")
+        spec = read_plan(plan)
+        chosen: tuple[int, ...] = (spec.seed,)
+    else:
+        chosen = parse_seeds(seeds)
+        spec = RunSpec(workload, nodes, chosen[0], faults, time_s, rate, preset)
+    if trace is not None and len(chosen) != 1:
+        raise NoVerdict("--trace is of one seed: write --seeds 7")
+    if report_all and report is None:
+        raise NoVerdict("--report-all needs --report DIR")
+    if hashes and json:
+        raise NoVerdict("--hash and --json both want stdout: the hashes are in the JSON")
+    options = SimOptions(
+        spec=spec,
+        seeds=chosen,
+        jobs=min(jobs or default_jobs(), len(chosen)),
+        plan=plan,
+        shrink=shrink,
+        shrink_limit_s=shrink_limit_s,
+        trace=trace,
+        hashes=hashes,
+        report=report,
+        report_all=report_all,
+        junit=junit,
+        fail_fast=fail_fast,
+        json=json,
+    )
+    raise typer.Exit(simulate_all(options))
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+@jepsen_app.command("faults")
+def list_faults(
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """List the kinds of faults that `sim --faults` takes, by their groups."""
+    from quorate.jepsen_like.nemesis import KINDS
+
+    from .output import print_json, print_rows
+
+    if json:
+        print_json([{"kind": kind.name, "group": kind.group, "doc": kind.doc} for kind in KINDS.values()])
+    else:
+        print_rows(("group", "kind", ""), [(kind.group, kind.name, kind.doc) for kind in KINDS.values()])
+
+
+@jepsen_app.command("workloads")
+def list_workloads(
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """List the workloads that `sim --workload` takes."""
+    from quorate.jepsen_like.workloads import WORKLOADS
+
+    from .output import print_json, print_rows
+
+    found = [(name, workload.doc) for name, workload in WORKLOADS.items()]
+    if json:
+        print_json([{"workload": name, "doc": doc} for name, doc in found])
+    else:
+        print_rows(("workload", ""), found)
 
 
 @jepsen_app.command()
