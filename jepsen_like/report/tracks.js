@@ -371,12 +371,12 @@ function latencyTrack() {
         groups.get(f).push(i);
       }
       for (const [group, ids] of [...groups].sort((a, b) => a[0] - b[0])) {
-        const size = ids.length > 4000 ? 2 : 3;
+        const size = ids.length > 4000 ? 2 : ids.length > 600 ? 3 : 5;
         g.fillStyle = g.strokeStyle = fColour(group >> 1); g.lineWidth = 1;
         g.globalAlpha = ids.length > 4000 ? 0.6 : 0.85;
         for (const i of ids) {
           const at = x(marks.from[i]), up = place(i);
-          if (group & 1) g.strokeRect(at - 1.5, up - 1.5, 3, 3);
+          if (group & 1) g.strokeRect(at - size / 2, up - size / 2, size, size);
           else g.fillRect(at - size / 2, up - size / 2, size, size);
         }
       }
@@ -410,7 +410,7 @@ function rateTrack() {
     id: 'rate', title: 'Rate', note: 'operations invoked per second, by outcome', height: () => high,
     draw(g, height) {
       backdrop(g, height);
-      step = ticks(view, 7).step;
+      step = ticks(view, 9).step;
       const first = Math.floor(view.from / step), n = Math.floor(view.to / step) - first + 1;
       buckets = Array.from({ length: n }, (_, k) => ({ from: (first + k) * step, counts: [0, 0, 0] }));
       for (let k = firstFrom(byTime, first * step); k < total; k++) {

@@ -23,9 +23,10 @@ def document(record: RunRecord, folder: pathlib.Path, fragment: str = "") -> str
     assert BROWSER is not None
     file = folder / "report.html"
     file.write_text(render(record), encoding="utf-8")
-    options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--virtual-time-budget=2000")
+    options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run")
+    shown = ("--window-size=1400,9000", "--virtual-time-budget=2000")  # high enough that everything is drawn
     return subprocess.run(
-        [BROWSER, *options, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri() + fragment],
+        [BROWSER, *options, *shown, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri() + fragment],
         check=True,
         capture_output=True,
         timeout=90,
@@ -52,7 +53,9 @@ def told(dom: str, name: str) -> str | None:
 def test_the_script_of_the_page_runs_without_an_error(record: RunRecord, tmp_path: pathlib.Path) -> None:
     dom = document(record, tmp_path)
     assert told(dom, "report") == "ready"
+    tracks = re.findall(r'<canvas role="img" aria-label="(\w+)', dom)
     if len(record.history):
+        assert tracks == "overview axis Faults Nodes Ownership Processes Latency Rate".split()
         begun = len(record.history.pairs())
         assert re.search(rf"In view: .* {begun:,} operations? begun", dom)
 

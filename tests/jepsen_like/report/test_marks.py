@@ -1,5 +1,10 @@
 """What is drawn of a run."""
 
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from quorate.jepsen_like.history import History
 from quorate.jepsen_like.record import FaultRecord, LeaderRecord, RunRecord, Window
 from quorate.jepsen_like.report.marks import (
@@ -57,6 +62,20 @@ def test_owners_of_one_name_at_once_stand_in_lanes_of_their_own() -> None:
     claims = page_data(run_of(history), marks_of(history))["claims"]
     assert [(claim["fence"], claim["lane"]) for claim in claims] == [(1, 0), (2, 0), (3, 1), (4, 0)]
     assert [claim["until"] for claim in claims] == [2 * 10**9, 4 * 10**9, None, None]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 8)), max_size=12))
+def test_no_two_owners_in_one_lane_overlap(claims: list[tuple[int, int]]) -> None:
+    history = History()
+    for fence, (start_s, lasts_s) in enumerate(claims):
+        value = {"fence": fence, "owner": "<n1#1:1>"}
+        history.note(start_s, "n1", "held", "orders", value)
+        history.note(start_s + lasts_s, "n1", "released", "orders", value)
+    drawn = page_data(run_of(history), marks_of(history))["claims"]
+    assert sorted(claim["fence"] for claim in drawn) == list(range(len(claims)))
+    for one, other in itertools.combinations(drawn, 2):
+        if one["lane"] == other["lane"]:
+            assert one["until"] <= other["from"] or other["until"] <= one["from"]
 
 
 def test_a_window_takes_whole_operations_even_if_it_names_one_entry_of_them() -> None:

@@ -92,8 +92,10 @@ def test_hostile_texts_harm_no_summary() -> None:
     assert [child.tag for child in case] == ["properties", "failure"]
     (line,) = json_lines([run]).splitlines()
     assert set(HOSTILE) <= set(json.loads(line)["figures"])
-    page = read(index_page([run], [HOSTILE[0]]).encode("utf-8").decode("utf-8"))
-    assert not page.all("script") and not page.all("img")
+    for link in HOSTILE:
+        page = read(index_page([run], [link]).encode("utf-8").decode("utf-8"))
+        assert not page.all("script") and not page.all("img")
+        assert [sorted(e.attributes) for e in page.all("a")] == [["aria-label", "class", "href", "title"], ["href"]]
 
 
 @pytest.mark.parametrize(

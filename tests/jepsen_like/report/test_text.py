@@ -24,6 +24,12 @@ def test_an_escaped_text_has_no_markup(text: str) -> None:
     assert not set("<>\"'") & set(escape(text))
 
 
+def test_each_character_of_markup_is_escaped() -> None:
+    assert escape("<a href=\"x\" title='y'>&amp;</a>") == (
+        "&lt;a href=&quot;x&quot; title=&#x27;y&#x27;&gt;&amp;amp;&lt;/a&gt;"
+    )
+
+
 @given(st.recursive(ANY_TEXT | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner)))
 def test_embedded_data_is_the_same_json_in_harmless_characters(value: object) -> None:
     text = embedded(value)
