@@ -233,8 +233,8 @@ async def _watch(this: _Run, stage: Stage) -> None:
         if sim.now >= next_look_s:
             next_look_s = sim.now + LEADER_LOOK_S
             for name in sim.names:
-                status = sim.node(name).store.status() if sim.ready(name) else None
-                term = status.term if status is not None and status.role == "leader" else 0
+                store = sim.node(name).store if sim.ready(name) else None
+                term = store.status().term if store is not None and store.leads() else 0
                 if term != leads[name]:
                     leads[name] = term
                     this.leaders.append(LeaderRecord(round(sim.now * 1e9), name, term, term > 0))

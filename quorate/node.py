@@ -123,6 +123,7 @@ class Node(ProcessNode):
         self._registry: Registry | None = None
         self._singletons: Singletons | None = None
         self._layer: Links | None = None
+        self._fellow_voters: dict[str, Peer] = {}  # linked nodes that count the same voters
         self._failed: Exception | None = None
         self._failure: asyncio.Event | None = None
         self._make_operations()
@@ -239,13 +240,13 @@ class Node(ProcessNode):
 
     def _receive(self, store: RaftStore, lane: Lane, peer: str, payload: bytes) -> None:
         """A message of another store: only of one that counts the same voters, else two majorities need not meet."""
-        assert self._layer is not None
-        link = self._layer.connected().get(peer)
-        if link is not None and self._same_voters in link.features:
+        if peer in self._fellow_voters:
             store.receive(peer, lane, payload)
 
     def link_up(self, peer: Peer) -> None:
-        if self._voters and self._same_voters not in peer.features:
+        if self._same_voters in peer.features:
+            self._fellow_voters[peer.name] = peer
+        elif self._voters:
             log.error(
                 "%s was started with other voters than %s (%s): they keep no store together. Start all nodes with "
                 "the same --voters",
@@ -254,6 +255,11 @@ class Node(ProcessNode):
                 ", ".join(self._voters),
             )
         super().link_up(peer)
+
+    def link_down(self, peer: Peer, reason: str) -> None:
+        if self._fellow_voters.get(peer.name) == peer:
+            del self._fellow_voters[peer.name]
+        super().link_down(peer, reason)
 
     def _store_failed(self, error: Exception) -> None:
         self._failed = error

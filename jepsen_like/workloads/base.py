@@ -31,7 +31,7 @@ from quorate.jepsen_like.verdict import Verdict, judge
 LATE_S = 2.0  # an operation that its client could not begin by then is left out
 CLIENTS_PER_NODE = 2
 LIVE_S = 10.0  # after the heal, for a node to do what it is asked to
-WITNESS_S = 0.02  # between two looks of the witnesses
+WITNESS_S = 0.04  # between two looks of the witnesses
 
 
 @dataclass(frozen=True, slots=True)
