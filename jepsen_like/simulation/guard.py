@@ -88,7 +88,7 @@ def guarded() -> Iterator[None]:
         forbid(uuid, "uuid4", "uuid.uuid4()")
         forbid(threading.Thread, "start", "a thread")
         forbid(socket.socket, "__init__", "a socket")
-        for name in ("getaddrinfo", "gethostbyname", "gethostname"):
+        for name in ("socketpair", "getaddrinfo", "gethostbyname", "gethostname"):
             forbid(socket, name, f"socket.{name}()")
         forbid(subprocess.Popen, "__init__", "a subprocess")
         yield
