@@ -11,6 +11,7 @@ replayed. What must never happen here: a run that broke off counts as valid.
 import asyncio
 import json
 import shlex
+import traceback
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ SERVED_MIN = 3  # operations acknowledged while something was broken, for a run 
 AFTER_S = 4.0  # how long clients go on after the heal
 LATE_S = 60.0  # after the heal, for the clients to be through
 LEADER_LOOK_S = 0.1
+SHOWN_FRAMES = 4  # of an exception that nobody expected
 SNAPSHOTS = (4_000, 64_000, 16 << 20)
 
 Order = Literal["fifo", "seeded"]
@@ -167,13 +169,15 @@ def run(spec: RunSpec, *, trace: bool = False) -> RunRecord:
     """Run it and judge. With `trace`, the lines of the trace are in `figures["trace"]`.
 
     Whatever goes wrong in the run itself (a hang, an exception that nobody caught, a node that does not come back) is a
-    verdict `invalid` of the checker "run".
+    verdict `invalid` of the checker "run". Raises `ConfigError`, or `PlanError`, when there is nothing to run.
     """
     full = spec.settled()
     this = _Run(full, WORKLOADS[spec.workload]())
     try:
         simulate(lambda: _main(this, trace), limit_s=full.time_s + LIMIT_S)
-    except (SimulationError, StillDown, TimeoutError) as error:
+    except ConfigError:  # nothing was run
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the run did not come to its end
         this.verdicts.append(judge("run", [_told(error)], 1, "it broke off"))
     return _judged(this, spec)
 
@@ -181,7 +185,13 @@ def run(spec: RunSpec, *, trace: bool = False) -> RunRecord:
 def _told(error: BaseException) -> str:
     cause = error.__cause__
     told = f"{type(error).__name__}: {error}"
-    return told if cause is None or isinstance(error, Hang) else f"{told} ({type(cause).__name__}: {cause})"
+    if isinstance(error, SimulationError | StillDown | TimeoutError):  # they say where
+        return (
+            told if cause is None or isinstance(error, Hang) else f"{told} ({type(cause).__name__}: {cause})"
+        )
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-SHOWN_FRAMES:])
+    where = " < ".join(f"{one.name} ({one.filename.rpartition('/')[2]}:{one.lineno})" for one in frames)
+    return f"{told} in {where}"
 
 
 async def _main(this: _Run, trace: bool) -> None:
@@ -210,6 +220,8 @@ async def _main(this: _Run, trace: bool) -> None:
             await faults
             await _within(sim, LATE_S, clients)
             await workload.settle(stage)
+            if watching.done():  # it never ends by itself
+                await watching
             watching.cancel()
         finally:
             stats = sim.stats()

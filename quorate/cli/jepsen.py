@@ -103,7 +103,8 @@ def sim(
         bool, typer.Option("--shrink", help="Make what fails smaller, and save it for --plan.")
     ] = False,
     shrink_limit_s: Annotated[
-        float, typer.Option("--shrink-limit", help="For each, in real seconds.", metavar="SECONDS")
+        float,
+        typer.Option("--shrink-limit", help="For each seed, in real seconds.", min=1.0, metavar="SECONDS"),
     ] = 120.0,
     trace: Annotated[
         Path | None, typer.Option(help="Write the trace of the seed, which must be one.", metavar="FILE")
