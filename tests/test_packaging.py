@@ -18,6 +18,16 @@ def test_every_package_is_listed() -> None:
     assert sorted(found) == sorted(SETUPTOOLS["packages"])
 
 
+def test_files_that_are_no_python_are_declared() -> None:
+    for dotted in SETUPTOOLS["packages"]:
+        root = max((d for d in SETUPTOOLS["package-dir"] if f"{dotted}.".startswith(f"{d}.")), key=len)
+        folder = ROOT.joinpath(SETUPTOOLS["package-dir"][root], *dotted[len(root) :].split(".")[1:])
+        patterns = SETUPTOOLS["package-data"].get(dotted, [])
+        for file in folder.iterdir():
+            if file.is_file() and file.suffix != ".py":
+                assert any(file.match(pattern) for pattern in patterns), f"{file} is not installed"
+
+
 def test_every_mapped_folder_has_its_link_for_tools() -> None:
     for dotted, folder in SETUPTOOLS["package-dir"].items():
         if dotted != "quorate":

@@ -21,6 +21,8 @@ from .kinds import KINDS, Kind, PlanError, select
 
 MOST_FAULTS = 300
 """No plan has more."""
+LEAST_FAULTS = 4
+"""So many are planned at least, if each is short: a run with one fault proves little."""
 ROT = "rot"
 SHORTEST_S = 0.05
 """No fault of a plan is shorter, however little time there is."""
@@ -123,7 +125,7 @@ def _fill(
         fault = _draw(rng, kind, nodes, timing, at_s, _skewed(rng, shortest_s, longest_s))
         faults.append(fault)
         under_way.append(fault.until_s)
-        at_s += _skewed(rng, 0.1 * swarm.gap_s, 3.0 * swarm.gap_s)
+        at_s += min(_skewed(rng, 0.1 * swarm.gap_s, 3.0 * swarm.gap_s), (end_s - begin_s) / LEAST_FAULTS)
     return tuple(faults)
 
 
