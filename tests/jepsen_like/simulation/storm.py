@@ -1,9 +1,10 @@
-"""A program in which much happens, for comparing runs: `python -m tests.jepsen_like.simulation.storm SEED ORDER` prints its
-trace hash, and with a third argument every line of the trace.
+"""A program in which much happens, for comparing runs.
+
+python -c "from tests.jepsen_like.simulation import storm; storm.main(SEED, ADDRESSES, trace=True)"
 """
 
 import logging
-import sys
+from random import Random
 from typing import Any, Literal
 
 from quorate.core import GenServer, QuorateError, Ref, sleep
@@ -12,6 +13,7 @@ from quorate.node import Node
 from quorate.registry import Name, Singleton
 
 Order = Literal["fifo", "seeded"]
+ORDERS: tuple[Order, ...] = ("fifo", "seeded")
 
 
 class Tally(Singleton[int]):
@@ -50,17 +52,21 @@ async def client(sim: Simulation, short: str) -> None:
             await act(node, draw, owners)
         except (QuorateError, TimeoutError):
             sim.trace.event(sim.now, f"{short} went on")
-        await sleep(node.runtime.clock, draw.uniform(0.0, 0.1))
+        await sleep(node.runtime.clock, draw.uniform(0.0, 0.2))
 
 
 async def act(node: Node, draw: Any, owners: list[Ref[Owner]]) -> None:
-    name = f"name/{draw.below(8)}"
-    match draw.below(6):
-        case 0 | 1:
+    name = f"name/{draw.below(12)}"
+    match draw.below(7):
+        case 0:
+            number = draw.below(len(owners))
+            node.exit(owners[number].pid, "shutdown")  # its names go
+            owners[number] = await node.start(Owner)
+        case 1 | 2:
             await node.registry.register(name, draw.choice(owners).pid, lost="notify", timeout_s=2.0)
-        case 2:
-            await node.registry.unregister(name, timeout_s=2.0)
         case 3:
+            await node.registry.unregister(name, timeout_s=2.0)
+        case 4:
             ref = await node.registry.whereis(name, timeout_s=2.0)
             if ref is not None:
                 await ref.within(1.0).call(Owner.poke)
@@ -114,8 +120,28 @@ def run(seed: int, order: Order, *, trace: bool = False) -> tuple[str, list[str]
     return simulate(lambda: storm(seed, order, trace=trace))
 
 
-if __name__ == "__main__":
+class _Piece:
+    """Takes a place in memory."""
+
+    data: list[None]
+
+
+def other_addresses(seed: int) -> list[_Piece]:
+    """Fill memory with holes, so that what is made from now on lies elsewhere than in another run."""
+    draw, pieces = Random(seed), list[_Piece]()
+    for _ in range(20_000):
+        piece = _Piece()
+        piece.data = [None] * draw.randrange(60)
+        pieces.append(piece)
+    draw.shuffle(pieces)
+    return pieces[:10_000]
+
+
+def main(seed: int, addresses: int, *, trace: bool = False) -> None:
+    """Print the trace hashes of both orders, and the traces before them if wanted."""
     logging.disable(logging.CRITICAL)
-    chosen: Order = "seeded" if sys.argv[2] == "seeded" else "fifo"
-    digest, lines = run(int(sys.argv[1]), chosen, trace=len(sys.argv) > 3)
-    print("\n".join(lines or []) + digest)
+    kept = other_addresses(addresses)
+    for order in ORDERS:
+        digest, lines = run(seed, order, trace=trace)
+        print("\n".join([*(lines or []), digest]))
+    kept.clear()
