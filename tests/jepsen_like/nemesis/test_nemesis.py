@@ -222,18 +222,18 @@ def test_latencies_and_bandwidths_of_one_link_add_up_and_go_one_by_one() -> None
 
 def test_a_node_stays_down_as_long_as_any_fault_holds_it_down() -> None:
     async def body(sim: Simulation) -> None:
-        nemesis = Nemesis(
-            sim,
-            [
-                Fault(0.0, "crash-one", 3.0, ("n1",)),
-                Fault(0.5, "kill-all", 1.0),
-                Fault(1.0, "disk-slow", 0.1, ("n1",), 0.1),
-            ],
-        )
+        plan = [
+            Fault(0.0, "disk-full", 1.0, ("n1",), 1e9),
+            Fault(0.2, "crash-one", 3.0, ("n1",)),
+            Fault(0.5, "kill-all", 1.0),
+        ]
+        nemesis = Nemesis(sim, plan, patience_s=0.0)
         running = asyncio.create_task(nemesis.run())
-        await sim.run_for(1.0)
-        assert [sim.running(name) for name in sim.names] == [False, False, False]
-        await sim.run_for(1.0)
+        await sim.run_for(1.2)
+        assert [sim.running(name) for name in sim.names] == [False, False, False], (
+            "whatever its disk's fault does"
+        )
+        await sim.run_for(0.8)
         assert [sim.running(name) for name in sim.names] == [False, True, True]
         await running
         assert sim.running("n1")
@@ -287,6 +287,16 @@ def test_two_faults_never_have_the_same_disk() -> None:
         await nemesis.run()
         assert [record.nodes for record in nemesis.records] == [("n1",), ("n2",), ("n3",)]
         assert len(nemesis.skipped) == 1
+
+    on_a_cluster(body, nodes=3)
+
+
+def test_a_disk_is_free_again_when_its_fault_is_over() -> None:
+    async def body(sim: Simulation) -> None:
+        plan = [Fault(float(at), "disk-slow", 0.5, ("n1",), 0.01) for at in range(2)]
+        nemesis = Nemesis(sim, plan)
+        await nemesis.run()
+        assert [record.nodes for record in nemesis.records] == [("n1",), ("n1",)]
 
     on_a_cluster(body, nodes=3)
 
@@ -370,8 +380,10 @@ def test_heal_all_ends_whatever_is_under_way(seed: int) -> None:
         running = asyncio.create_task(nemesis.run())
         await sim.run_for(7.0)
         assert nemesis.busy
+        healed_s = sim.now
         await nemesis.heal_all()
         await running
+        assert sim.now < healed_s + 5.0
         assert not nemesis.busy and len(nemesis.records) >= 12
         assert all(record.until_ns is not None for record in nemesis.records)
         assert all(sim.ready(name) for name in sim.names)

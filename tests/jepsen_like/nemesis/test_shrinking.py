@@ -70,30 +70,21 @@ def test_what_does_not_fail_at_all_is_refused() -> None:
         shrink([Fault(1.0, "kill-all", 1.0)], lambda some: False)
 
 
+NEEDED = Fault(20.0, "partition-one-way", 6.0, ("n2", "n4", "n5"))
+
+
 def a_plan() -> Plan:
-    """One that has long faults and many."""
-    plans = (
-        plan(Stream(seed, "plan"), nodes=["n1", "n2", "n3", "n4", "n5"], time_s=60.0) for seed in range(99)
-    )
-    return next(
-        faults
-        for faults in plans
-        if any(
-            fault.kind == "partition-one-way" and fault.for_s > 4.0 and len(fault.nodes) > 2
-            for fault in faults
-        )
-        and any(fault.kind == "kill-one" for fault in faults)
-    )
+    """Many faults, with one that is needed among them, and a kill late in it."""
+    noise = plan(Stream(1, "plan"), nodes=["n1", "n2", "n3", "n4", "n5"], kinds="pause,disk", time_s=120.0)
+    assert len(noise) >= 4
+    faults = (*noise, NEEDED, Fault(30.0, "kill-one", 2.0, ("n1",)), Fault(31.0, "kill-one", 3.0, ("n3",)))
+    return tuple(sorted(faults, key=lambda fault: fault.at_s))
 
 
 def needs_two(some: Plan) -> bool:
-    """A partition of a second of some node, with a kill."""
-    partition = next(
-        f for f in a_plan() if f.kind == "partition-one-way" and f.for_s > 4.0 and len(f.nodes) > 2
-    )
+    """A partition of a second that has n4 on its side, with a kill."""
     return any(
-        fault.at_s == partition.at_s and fault.for_s >= 1.0 and partition.nodes[1] in fault.nodes
-        for fault in some
+        fault.at_s == NEEDED.at_s and fault.for_s >= 1.0 and "n4" in fault.nodes for fault in some
     ) and any(fault.kind == "kill-one" for fault in some)
 
 
