@@ -397,7 +397,7 @@ def test_heal_all_ends_whatever_is_under_way(seed: int) -> None:
 
 def test_disks_rot_on_a_minority_at_most_and_the_others_go_on() -> None:
     async def body(sim: Simulation) -> None:
-        plan = [Fault(float(at), "rot-log", 0.5, (f"n{at + 1}",), 0.1 * at) for at in range(5)]
+        plan = [Fault(float(at), "rot-log", 0.5, (f"n{at + 1}",), float(at)) for at in range(5)]
         nemesis = Nemesis(sim, [*plan, Fault(6.0, "crash-all-out-of-order", 1.0)])
         await nemesis.run()
         await nemesis.heal_all()
