@@ -12,7 +12,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from .runner import RunSpec
 
 CHILD = "quorate.jepsen_like.worker"
 LOOK_S = 1.0  # how often it is asked whether a child is overdue
+START_LIMIT_S = 60.0
 CHUNK_BYTES = 1 << 18
 LAST_WORDS_BYTES = 4_000
 
@@ -80,7 +81,7 @@ class Workers:
 
     def results(
         self, specs: Iterable[RunSpec], command: Callable[[RunSpec], str] | None = None
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """The result of each spec, as they get done. Raises `WorkerError`."""
         waiting = iter(specs)
         while True:
@@ -118,7 +119,8 @@ class Workers:
 
     def _give(self, child: _Child, spec: RunSpec, command: str | None) -> None:
         child.spec, child.command = spec, command
-        child.until_s = self._clock.monotonic() + self._run_limit_s
+        limit_s = self._run_limit_s if child.ready else max(self._run_limit_s, START_LIMIT_S)
+        child.until_s = self._clock.monotonic() + limit_s
         self._tell(child, {"spec": spec.dump(), "command": command})
 
     def _tell(self, child: _Child, message: dict[str, Any]) -> None:

@@ -77,11 +77,11 @@ def simulate(options: SimOptions) -> int:
     people = people_console(json=options.json, to_stderr=options.hashes)
     campaign = _Campaign(options, people)
     campaign.save()  # what cannot be written is to be known before the work
-    _announce(options, people)
-    progressing = Progressing(people, len(options.seeds), clock, silent=options.hashes)
     interrupted = False
     with quiet():
+        progressing = Progressing(people, len(options.seeds), clock, silent=options.hashes)
         try:
+            _announce(options, people)
             with progressing:
                 campaign.run(progressing)
         except KeyboardInterrupt:
