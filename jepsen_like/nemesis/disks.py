@@ -32,6 +32,11 @@ class DiskInjury(Injury):
 class SlowDisk(DiskInjury):
     """Each sync takes longer, or waits until the end."""
 
+    def aim(self) -> tuple[str, ...]:
+        if self.fault.kind == "disk-slow-all":
+            return self.scene.pick((), len(self.sim.names), self.fits)
+        return super().aim()
+
     def inflict(self) -> None:
         self._base = {name: self.sim.disk(name).delayed_syncs for name in self.nodes}
         self._latency_s = {name: self.sim.disk(name).latency_s for name in self.nodes}

@@ -30,8 +30,8 @@ from .disks import BrokenDisk, SlowDisk
 from .fault import Fault
 from .injury import LOOK_S, Injury
 from .kinds import KINDS
-from .network import Deaf, Hold, Partition, Reset, Slow, SlowReader, Swizzle
-from .processes import Pause, Rot, Stop
+from .network import Deaf, Fading, Hold, Partition, Reset, Slow, SlowReader, Swizzle
+from .processes import Pause, Rot, Stop, StopWhenElected, StopWhileSyncing
 from .scene import Inapplicable, Scene
 
 PATIENCE_S = 10.0
@@ -184,7 +184,9 @@ class Nemesis:
 
     def _close(self, injury: Injury) -> None:
         if injury.evidence == 0 and not injury.possible:
-            self.skipped.append(Skipped(injury.fault, "all that time nothing went on that it could have disturbed"))
+            self.skipped.append(
+                Skipped(injury.fault, "all that time nothing went on that it could have disturbed")
+            )
             return
         self._records.append(self._record(injury, round(self._sim.now * _NS)))
         self._note("fault over", {"kind": injury.fault.kind, "nodes": list(injury.nodes)})
@@ -215,8 +217,13 @@ def _table() -> dict[str, type[Injury]]:
     }
     by_name: dict[str, type[Injury]] = {
         "partition-swizzle": Swizzle,
+        "partition-fading": Fading,
+        "partition-fading-leader": Fading,
+        "kill-all-elected": StopWhenElected,
+        "crash-all-syncing": StopWhileSyncing,
         "link-hold": Hold,
         "link-latency": Slow,
+        "link-latency-all": Slow,
         "link-bandwidth": Slow,
         "link-reset": Reset,
         "link-half-open": Reset,
@@ -224,6 +231,7 @@ def _table() -> dict[str, type[Injury]]:
         "link-deaf": Deaf,
         "clock-rate": Rate,
         "disk-slow": SlowDisk,
+        "disk-slow-all": SlowDisk,
         "disk-stall": SlowDisk,
     }
     return {name: by_name.get(name) or by_group[kind.group] for name, kind in KINDS.items()}

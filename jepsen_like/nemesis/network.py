@@ -7,6 +7,9 @@ from .fault import Fault
 from .injury import Injury
 from .scene import Inapplicable, Link, Scene
 
+AGAIN_S = 0.5
+"""How often a deaf node loses its connections until somebody else dials it."""
+
 
 class LinkInjury(Injury):
     """One of directed links. `links` are set by `inflict`, and may change."""
@@ -109,6 +112,32 @@ class Swizzle(Partition):
                     self.sim.mend(*link, one_way=True)
 
 
+class Fading(Partition):
+    """What reaches a node gets slow in the first third of the time; then nothing of it is heard any more.
+
+    So answers to what it said last come when it is alone already: the hardest case for whoever counts from an answer.
+    """
+
+    def aim(self) -> tuple[str, ...]:
+        return self.scene.pick(self.wanted(), 1, self.scene.runs)
+
+    def inflict(self) -> None:
+        (node,) = self.nodes
+        self._slow = [(other, node) for other in self.sim.names if other != node]
+        for link in self._slow:
+            self.scene.shape(self, link, latency_s=max(0.0, self.fault.amount))
+
+    def act(self) -> None:
+        if not self.links and self.sim.now >= self.began_s + self.fault.for_s / 3.0:
+            for other, node in self._slow:
+                self.cut((node, other))
+
+    def undo(self) -> None:
+        super().undo()
+        for link in self._slow:
+            self.scene.unshape(self, link)
+
+
 class Hold(LinkInjury):
     """Bytes between two nodes wait, both ways, and come at once at the end."""
 
@@ -136,13 +165,19 @@ class Hold(LinkInjury):
 
 
 class Slow(LinkInjury):
-    """The links of a node are long (latency) or thin (bandwidth)."""
+    """The links of a node, or all links, are long (latency) or thin (bandwidth)."""
+
+    def aim(self) -> tuple[str, ...]:
+        if self.fault.kind == "link-latency-all":
+            return self.scene.pick((), len(self.sim.names), self.fits)
+        return super().aim()
 
     def inflict(self) -> None:
-        self.links = [link for name in self.nodes for link in topology.all_of(name, self.sim.names)]
+        links = [link for name in self.nodes for link in topology.all_of(name, self.sim.names)]
+        self.links = list(dict.fromkeys(links))
         for link in self.links:
             self.watch(link)
-            if self.fault.kind == "link-latency":
+            if self.fault.kind.startswith("link-latency"):
                 self.scene.shape(self, link, latency_s=max(0.0, self.fault.amount))
             else:
                 self.scene.shape(self, link, bandwidth_bytes_s=max(1.0, self.fault.amount))
@@ -214,12 +249,18 @@ class Deaf(Injury):
     needs: ClassVar[str] = "hearing"
 
     def inflict(self) -> None:
+        self.period_s = AGAIN_S
         self._base = {name: self.sim.host(name).deaf_accepts for name in self.nodes}
         for name in self.nodes:
             self.sim.host(name).deaf = True
-            for other in self.sim.names:
-                if other != name:
-                    self.sim.reset(name, other)
+
+    def act(self) -> None:
+        """Of two that have lost their connection either may dial: only when the other one does, somebody is not heard."""
+        if not self.evidence:
+            for name in self.nodes:
+                for other in self.sim.names:
+                    if other != name:
+                        self.sim.reset(name, other)
 
     def observe(self) -> None:
         self.evidence = sum(self.sim.host(name).deaf_accepts - self._base[name] for name in self.nodes)

@@ -39,6 +39,95 @@ class Stop(Injury):
         self.scene.let_up(self, self.nodes)
 
 
+class StopWhileSyncing(Injury):
+    """Syncs of all disks take long; in the midst of it every machine loses power, with whatever is not synced."""
+
+    needs: ClassVar[str] = "disk"
+
+    def aim(self) -> tuple[str, ...]:
+        return self.scene.pick((), len(self.sim.names), self.fits)
+
+    def inflict(self) -> None:
+        self._latency_s = {name: self.sim.disk(name).latency_s for name in self.nodes}
+        for name in self.nodes:
+            self.sim.disk(name).latency_s += max(0.0, self.fault.amount)
+        self._off = False
+        self.possible = True
+
+    def act(self) -> None:
+        if self._off or self.sim.now < self.began_s + self.fault.for_s / 2.0:
+            return
+        self._off = True
+        running = [name for name in self.nodes if self.scene.runs(name)]
+        dirty = sum(self.sim.disk(name).dirty() for name in running)
+        for name in running:
+            self.scene.hold_down(self, name)
+            self.sim.crash(name)
+        self.evidence = len(running)
+        self.detail = f"{len(running)} machines off; {dirty} unsynced changes at stake"
+
+    def observe(self) -> None:
+        """It bites when the power goes."""
+
+    def undo(self) -> None:
+        for name in self.nodes:
+            self.sim.disk(name).latency_s = self._latency_s[name]
+        self.scene.let_up(self, self.nodes)
+
+
+class StopWhenElected(Injury):
+    """Messages take long; the leader is killed, and as soon as there is another one, so are all the others.
+
+    So a leader comes back with entries that it alone has, among nodes that have only just voted for it.
+    """
+
+    period_s = 0.01
+
+    def aim(self) -> tuple[str, ...]:
+        leader = self.sim.leader()
+        if leader is None or not self.scene.runs(leader):
+            raise Inapplicable("nobody leads")
+        return self.scene.pick((leader,), len(self.sim.names), self.scene.runs)
+
+    def inflict(self) -> None:
+        self._links = [(a, b) for a in self.sim.names for b in self.sim.names if a != b]
+        for link in self._links:
+            self.scene.shape(self, link, latency_s=max(0.0, self.fault.amount))
+        self._waits = True
+        self._stop(self.nodes[:1])
+        self.possible = True
+
+    def act(self) -> None:
+        elected = [name for name in self.nodes if self._leads(name)]
+        if self._waits and elected:
+            self._waits = False
+            self._stop(tuple(name for name in self.nodes if self.scene.runs(name)))
+            self.detail += f", {elected[0]} had just been elected"
+
+    def _leads(self, name: str) -> bool:
+        """It believes that it leads; nobody may know of it yet."""
+        return (
+            self.scene.runs(name)
+            and self.sim.ready(name)
+            and self.sim.node(name).store.status().role == "leader"
+        )
+
+    def _stop(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            self.scene.hold_down(self, name)
+            self.sim.kill(name)
+        self.evidence += len(names)
+        self.detail = f"{self.evidence} running processes ended"
+
+    def observe(self) -> None:
+        """It bit when it was inflicted."""
+
+    def undo(self) -> None:
+        for link in self._links:
+            self.scene.unshape(self, link)
+        self.scene.let_up(self, self.nodes)
+
+
 class Pause(Injury):
     """Processes stand still; at the end those that live still go on."""
 

@@ -1,7 +1,8 @@
-"""The messages workload: nodes send each other's actors numbered messages, monitor them, and let them die.
+"""The messages workload: nodes send each other's actors numbered messages, ask them, monitor them, and let them die.
 
 What must hold: what one node sends an actor arrives in order and once, and only the end of it may be missing when a
-connection was lost; each monitor of a dead actor has exactly one DOWN at the end. The store plays no part.
+connection was lost; an answer is the answer to its question, however many were given up before; each monitor of a dead actor
+has exactly one DOWN at the end. The store plays no part.
 """
 
 import asyncio
@@ -10,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from quorate.core import Down, NodeDown, NodeLost, Pid, Process
+from quorate.core import CallError, Clock, Down, GenServer, NodeDown, NodeLost, Pid, Process, sleep
 from quorate.jepsen_like.checkers import check_downs, check_liveness, check_order
 from quorate.jepsen_like.record import Window
 from quorate.jepsen_like.simulation import SimEvent, Stream
-from quorate.jepsen_like.verdict import Verdict
+from quorate.jepsen_like.verdict import Verdict, judge
 from quorate.node import Node
 
 from .base import LIVE_S, Outcome, PlannedOp, Stage, Workload, no_surprises, planned, probe
@@ -22,15 +23,29 @@ from .base import LIVE_S, Outcome, PlannedOp, Stage, Workload, no_surprises, pla
 BURST = 5  # the most messages of one operation
 QUIET_S = 8.0  # at the end, for the last messages and DOWNs to come, and a silent peer to be given up
 SLACK_S = 5.0  # between the loss of a connection and the receipt of what had arrived before
+ASK_S = 0.15  # for an answer, before it is given up
+THINK_S = 0.04  # for each unit of an operation's value, before it is given
+
+
+class Echo(GenServer):
+    """Answers with what it was asked, after a while: some who ask have given up by then."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def echo(self, number: int, think_s: float) -> int:
+        await sleep(self._clock, think_s)
+        return number
 
 
 @dataclass(slots=True)
 class _Place:
-    """One life of a node: its actor, and how many messages it sent to whom."""
+    """One life of a node: its actor, whom to ask, and how many messages it sent to whom."""
 
     name: str
     node: Node
     actor: Pid
+    echo: Pid | None = None
     sent: dict[str, Iterator[int]] = field(default_factory=dict)
     refs: Iterator[int] = field(default_factory=itertools.count)
 
@@ -44,15 +59,18 @@ class MessagesWorkload(Workload):
     """See the head of the module."""
 
     name = "messages"
-    doc = "numbered messages between all nodes, monitors, and actors that die"
+    doc = "numbered messages and calls between all nodes, monitors, and actors that die"
     untouched = ("disk", "rot")
 
     def __init__(self) -> None:
         self._places: dict[str, _Place] = {}
+        self._questions = itertools.count(1)
+        self._answers = 0
+        self._wrong: list[str] = []
         self._quiet_s = 0.0
 
     def plan(self, stream: Stream, nodes: Sequence[str], time_s: float, rate: float) -> tuple[PlannedOp, ...]:
-        kinds = ("send",) * 8 + ("monitor",) * 2 + ("exit",)
+        kinds = ("send",) * 8 + ("ask",) * 6 + ("monitor",) * 2 + ("exit",)
 
         def draw(stream: Stream) -> tuple[str, str, Any]:
             return stream.choice(kinds), stream.choice(nodes), 1 + stream.below(BURST)
@@ -81,6 +99,20 @@ class MessagesWorkload(Workload):
                 stage.note(f"link/{node}", "gap", None, {"between": [node, op.key]})
             return "ok", op.value
 
+        async def ask() -> Outcome:
+            if target.echo is None:
+                return "fail", {"error": "nobody to ask yet"}
+            number = next(self._questions)
+            echo = place.node.ref(target.echo, Echo)
+            try:
+                answer = await echo.within(ASK_S).call(Echo.echo, number, THINK_S * op.value)
+            except CallError as error:
+                return "info", {"error": type(error).__name__}
+            self._answers += 1
+            if answer != number:
+                self._wrong.append(f"{node} asked {number} of {op.key} and was answered {answer}")
+            return "ok", {"asked": number, "answered": answer}
+
         async def monitor() -> Outcome:
             ref = f"{place.label}/{next(place.refs)}"
 
@@ -98,7 +130,7 @@ class MessagesWorkload(Workload):
             place.actor = self._spawn(stage, place.name, place.node)
             return "ok", None
 
-        action = {"send": send, "monitor": monitor, "exit": leave}[op.f]
+        action = {"send": send, "ask": ask, "monitor": monitor, "exit": leave}[op.f]
         return await stage.operation(process, f"do-{op.f}", op.key, op.value, action)
 
     # -- lives ---------------------------------------------------------------------------------------------
@@ -124,7 +156,12 @@ class MessagesWorkload(Workload):
         known = self._places.get(name)
         if known is not None and known.node is node:
             return
-        self._places[name] = _Place(name, node, self._spawn(stage, name, node))
+        place = self._places[name] = _Place(name, node, self._spawn(stage, name, node))
+
+        async def begin(self: Process) -> None:
+            place.echo = (await node.start(Echo, node.runtime.clock)).pid
+
+        node.spawn(begin)
 
         def changed(event: object) -> None:
             if isinstance(event, NodeLost):
@@ -169,6 +206,7 @@ class MessagesWorkload(Workload):
         history = stage.history
         verdicts = [
             check_order(history, complete=True, slack_s=SLACK_S),
+            judge("answers", self._wrong, self._answers, f"{self._answers:,} answers, each to its question"),
             check_downs(history, settle_s=QUIET_S, until_s=self._quiet_s),
             check_liveness(history, limit_s=LIVE_S, until_s=self._quiet_s),
             no_surprises(stage, len(history)),
