@@ -57,8 +57,9 @@ class Effect:
     `eager`: wherever the step is possible and changes nothing, it may as well be taken at once (a read; not a write of
     the value that stands there, which may be needed later). `reads`: it only observes, so that leaving it out allows
     more, never less. `frees`: it only undoes what another did (for explanations: the
-    other tells more). `repeats`: it may happen any number of times. `resets`: the state that it leads to from anywhere.
-    `rescued_by`: after `Refusal.LOST`, whether a reset to that state would help. `concerns`: for an effect that comes
+    other tells more). `repeats`: it may happen any number of times. `losable`: the
+    step may say `Refusal.LOST`. `resets`: the state that it leads to from anywhere. `rescued_by`: when it was lost,
+    whether a reset to that state would help; None: nothing does. `concerns`: for an effect that comes
     to every key, whether it can matter beside an effect of that name; `bounded`: whether it might spare an owner
     whose fence is unknown.
     """
@@ -70,6 +71,7 @@ class Effect:
     reads: bool = False
     frees: bool = False
     repeats: bool = False
+    losable: bool = False
     resets: State = ABSENT
     rescued_by: Callable[[Any], bool] | None = None
     concerns: Callable[[Any], bool] | None = None
@@ -229,6 +231,7 @@ def _gets(wanted: str) -> Effect:
         f"get {show_value(wanted)}",
         eager=True,
         reads=True,
+        losable=True,
         rescued_by=wanted.startswith,
     )
 
@@ -288,17 +291,20 @@ class Tenure:
 
     def taken(self, owner: str, fence: int | None) -> State:
         """It was free, and is the owner's now. Without a fence: under an unknown one."""
+        if self.owner is not None:
+            return Refusal.NOW if fence is None or fence > self.highest else Refusal.LOST
         if fence is None:
             return Tenure(owner, None, self.highest + 1)
-        return Tenure(owner, fence, fence) if fence > self.highest else Refusal.NOW
+        return Tenure(owner, fence, fence) if fence > self.highest else Refusal.LOST
 
-    def seen(self, fence: int | None) -> "Tenure | None":
-        """It is held, under this fence (None: whatever it is); None when that cannot be."""
-        if fence is None or fence == self.fence:
-            return self
-        if self.fence is None and fence >= self.highest:
-            return Tenure(self.owner, fence, fence)
-        return None
+    def seen(self, owner: str, fence: int | None) -> "Tenure | Refusal":
+        """This owner has it, under this fence (None: whatever it is)."""
+        if self.owner == owner:
+            if fence is None or fence == self.fence:
+                return self
+            if self.fence is None and fence >= self.highest:
+                return Tenure(owner, fence, fence)
+        return Refusal.NOW if fence is None or fence > self.highest else Refusal.LOST
 
     def freed(self) -> "Tenure":
         return Tenure(None, None, self.highest)
@@ -329,18 +335,19 @@ def _fenced_effect(pair: Pair, rules: Rules) -> Effect | None:
     fence = _fence(pair.completed, needed=True) if pair.outcome == "ok" and pair.completed else None
     return Effect(
         ("acquire", fence),
-        lambda tenure: Refusal.NOW if tenure.owner is not None else tenure.taken(_SOMEBODY, fence),
+        lambda tenure: tenure.taken(_SOMEBODY, fence),
         "acquire" if fence is None else f"acquire with fence {fence}",
+        losable=True,
     )
 
 
 def _fenced_release(fence: int | None) -> Effect:
     def step(tenure: Tenure) -> State:
-        seen = None if tenure.owner is None else tenure.seen(fence)
-        return Refusal.NOW if seen is None else seen.freed()
+        seen = tenure.seen(_SOMEBODY, fence)
+        return seen if isinstance(seen, Refusal) else seen.freed()
 
     text = "release" if fence is None else f"release of fence {fence}"
-    return Effect(("release", fence), step, text, frees=True)
+    return Effect(("release", fence), step, text, frees=True, losable=True)
 
 
 def _fence(op: Op, *, needed: bool) -> int | None:

@@ -56,16 +56,14 @@ def _register(pair: Pair) -> Effect | None:
             raise malformed(pair.completed, f"owner {asked!r} and a fence")
 
     def step(tenure: Tenure) -> State:
-        if tenure.owner is None:
-            return tenure.taken(owner, fence)
-        seen = tenure.seen(fence) if tenure.owner == owner else None
-        return Refusal.NOW if seen is None else seen
+        return tenure.taken(owner, fence) if tenure.owner is None else tenure.seen(owner, fence)
 
     return Effect(
         ("register", owner, fence),
         step,
         f"register for {owner}" + ("" if fence is None else f" with fence {fence}"),
         eager=True,
+        losable=True,
     )
 
 
@@ -88,19 +86,24 @@ def _unregister(pair: Pair) -> Effect | None:
                 )
 
     def step(tenure: Tenure) -> State:
-        seen = tenure.seen(fence) if tenure.owner == owner else None
-        return Refusal.NOW if seen is None else seen.freed()
+        seen = tenure.seen(owner, fence)
+        return seen if isinstance(seen, Refusal) else seen.freed()
 
-    return Effect(("unregister", owner, fence), step, f"unregister for {owner}{under}", frees=True)
+    return Effect(
+        ("unregister", owner, fence), step, f"unregister for {owner}{under}", frees=True, losable=True
+    )
 
 
 def _owned(owner: str, fence: int | None, verb: str) -> Effect:
-    def step(tenure: Tenure) -> State:
-        seen = tenure.seen(fence) if tenure.owner == owner else None
-        return Refusal.NOW if seen is None else seen
-
     under = "" if fence is None else f" with fence {fence}"
-    return Effect(("owned", owner, fence), step, f"{verb} {owner}{under}", eager=True, reads=True)
+    return Effect(
+        ("owned", owner, fence),
+        lambda tenure: tenure.seen(owner, fence),
+        f"{verb} {owner}{under}",
+        eager=True,
+        reads=True,
+        losable=True,
+    )
 
 
 def _free() -> Effect:

@@ -84,7 +84,7 @@ class Search:
         """For each number of invoked operations: the next one that can be lost, or _NOTHING; empty without any."""
         ahead = [_NOTHING]
         for i in reversed(self._by_invocation):
-            losable = self._effects[self._class[i]].rescued_by is not None
+            losable = self._effects[self._class[i]].losable and not self._excused[i]
             ahead.append(i if losable else ahead[-1])
         ahead.reverse()
         return ahead if ahead[0] != _NOTHING else []
@@ -150,7 +150,7 @@ class Search:
     def _expand(self, before: list[int], invoked: int, placed: int, state: int, spent: int) -> Frame | None:
         """The configuration after `placed` led to `state`; None when it leads nowhere."""
         row, kinds, effects, completed = self._rows[state], self._class, self._effects, self._completed
-        places, order = self._invoked, self._by_invocation
+        places, order, excused = self._invoked, self._by_invocation, self._excused
         opened: list[int] = []
         candidates: list[Candidate] = []
         lost: list[int] = []
@@ -166,7 +166,7 @@ class Search:
             opened.append(i)
             if after >= 0:
                 candidates.append((i, after, spent))
-            elif after == _LOST:
+            elif after == _LOST and not excused[i]:
                 lost.append(i)
         limit = completed[opened[0]] if opened else _NEVER
         while invoked < len(order) and places[i := order[invoked]] < limit:
@@ -181,7 +181,7 @@ class Search:
             limit = completed[opened[0]]
             if after >= 0:
                 candidates.append((i, after, spent))
-            elif after == _LOST:
+            elif after == _LOST and not excused[i]:
                 lost.append(i)
         if self._next_losable and (i := self._next_losable[invoked]) != _NOTHING:
             after = row.get(kinds[i])
@@ -189,22 +189,29 @@ class Search:
                 lost.append(i)
         if lost and not all(self._may_be_rescued(i, opened, invoked) for i in lost):
             return None
-        return opened, invoked, self._candidates(candidates, opened, state, spent, limit)
+        return opened, invoked, self._candidates(candidates, lost, opened, state, spent, limit)
 
     def _candidates(
-        self, found: list[Candidate], opened: list[int], state: int, spent: int, limit: float
+        self,
+        found: list[Candidate],
+        lost: list[int],
+        opened: list[int],
+        state: int,
+        spent: int,
+        limit: float,
     ) -> list[Candidate]:
-        """What to try from here, the most promising last."""
+        """What to try from here, the most promising last: what rescues, then what is completed first."""
+        row, kinds = self._rows[state], self._class
         if len(found) > 1:
             found.sort()
-            kinds = self._class
             first: dict[int, Candidate] = {}
             for candidate in found:
                 first.setdefault(kinds[candidate[0]], candidate)
             found = list(first.values())
             found.reverse()
+            if lost:
+                self._prefer(found, kinds[lost[0]])
         rare: list[Candidate] = []
-        row = self._rows[state]
         for kind, places, offset, mask in self._optional:
             if places[0] >= limit:
                 break
@@ -221,11 +228,21 @@ class Search:
         rare += [
             (_NOTHING, after, spent)
             for i, after, _ in found
-            if after != state and self._effects[self._class[i]].repeats
+            if after != state and self._effects[kinds[i]].repeats
         ]
         if opened and self._excused[opened[0]]:
             rare.insert(0, (opened[0], state, spent))
         return rare + found if rare else found
+
+    def _prefer(self, candidates: list[Candidate], lost: int) -> None:
+        """Put those last that rescue the effects of the class `lost`."""
+        rescues: list[Candidate] = []
+        others: list[Candidate] = []
+        for candidate in candidates:
+            then = self._rows[candidate[1]].get(lost)
+            then = self._move(candidate[1], lost) if then is None else then
+            (others if then == _LOST else rescues).append(candidate)
+        candidates[:] = others + rescues
 
     def _move(self, state: int, kind: int) -> int:
         """The number of the state after an effect of this class, worked out once."""
@@ -247,7 +264,7 @@ class Search:
         """Whether an operation that can be placed before `i` leads to a state from which `i` may be possible."""
         helps = self._effects[self._class[i]].rescued_by
         if helps is None:
-            return True
+            return False
         for other in opened:
             if _helps(helps, self._effects[self._class[other]]):
                 return True
