@@ -225,11 +225,11 @@ class SimLoop(asyncio.BaseEventLoop):
                 heapq.heappop(timers)
                 self._cancelled_timers -= 1
             if not timers:
-                raise Hang(self._waiting())
+                raise Hang(f"everybody waits, and nothing will ever happen. {self._waiting()}")
             when = timers[0][0]
             if when > self.now:
                 if self.limit_s is not None and when > self.limit_s:
-                    raise Hang(f"not over after {self.limit_s:g} simulated seconds\n{self._waiting()}")
+                    raise Hang(f"not over after {self.limit_s:g} simulated seconds. {self._waiting()}")
                 self.now = when
         now = self.now
         while timers and timers[0][0] <= now:
@@ -288,7 +288,8 @@ class SimLoop(asyncio.BaseEventLoop):
     def _waiting(self) -> str:
         """The stacks of everything that waits, for the message of a `Hang`."""
         live = [(task, group) for task, group in self.suspended() if group is None or not group.ended]
-        lines = [f"everybody waits, and nothing will ever happen. {len(live)} tasks:"]
+        live.sort(key=lambda one: one[1] is not None)  # the test's own come first
+        lines = [f"{len(live)} tasks wait:"]
         for task, group in live[:SHOWN_TASKS]:
             where = "" if group is None else f" in {group.name}{' (paused)' if group.paused else ''}"
             lines += [f"  {task.get_name()}{where}", *(f"    {place}" for place in _stack(task.get_coro()))]

@@ -302,7 +302,7 @@ class Simulation:
             raise NodeIsDown(f"{name} does not run")
         outside: asyncio.Future[T] = self.loop.create_future()
         boot.work[outside] = None
-        task = self.loop.create_task(work, context=boot.group.context)
+        task = self.loop.create_task(work, context=boot.group.context.copy())
 
         def done(task: asyncio.Task[T]) -> None:
             boot.work.pop(outside, None)
@@ -380,7 +380,7 @@ class Simulation:
         boot = machine.boot = _Boot(machine.boots, group, clock, node)
         self._tell("started", name)
         boot.task = self.loop.create_task(
-            self._run(machine, boot), context=group.context, name=f"node {name}"
+            self._run(machine, boot), context=group.context.copy(), name=f"node {name}"
         )
 
     async def stop(self, name: str, *, drain_s: float | None = 30.0) -> None:
@@ -418,7 +418,7 @@ class Simulation:
                 if machine.boot is boot and machine.pauses == pause:
                     self.resume(name)
 
-            self.clock.call_later(seconds, over)
+            self.loop.call_at_world(self.now + seconds, over, (), self.network.world)
 
     def resume(self, name: str) -> None:
         """Let a paused process go on; harmless for another one."""

@@ -58,7 +58,7 @@ class Pipe:
         self._acked = 0  # delivered, of which the sender does not know yet
         self._queue: deque[tuple[float, Piece]] = deque()
         self._last_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._waits = False  # a link or a host will tell when it is whole again
         self._since: float | None = None  # when the first piece should have arrived that was not let through
 
@@ -180,6 +180,7 @@ class Pipe:
                 queue.popleft()
             host.read_free_at = now + len(piece) / host.read_bytes_s
             host.slow_bytes += len(piece)
+            self._timer = self._network.loop.call_soon(self._read_on, context=target.context)
         else:
             queue.popleft()
         self._since = None
@@ -193,6 +194,12 @@ class Pipe:
             raise
         except BaseException as error:  # noqa: BLE001 -- as asyncio's transports: it ends the connection
             target.fail(error)
+
+    def _read_on(self) -> None:
+        """A slow reader takes the next piece later, after those of other connections that wait for it already."""
+        self._timer = None
+        if self._queue:
+            self._arm(max(self._queue[0][0], self.target.host.read_free_at))
 
     def _refuse(self, piece: Piece, now: float) -> None:
         """The kernel of the target does not know the connection (any more)."""

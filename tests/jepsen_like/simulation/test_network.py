@@ -330,6 +330,18 @@ def test_a_slow_reader_gets_its_bytes_per_second_and_its_peer_is_told_to_stop_wr
     on_wires(test)
 
 
+def test_a_slow_reader_reads_all_its_connections_in_turn() -> None:
+    async def test(wires: Wires) -> None:
+        pairs = [await wires.pair() for _ in range(3)]
+        wires.hosts["b"].read_bytes_s = 3000.0
+        for a, _ in pairs:
+            a.end.write(bytes(10_000))
+        await wires.sleep(5.0)
+        assert [len(b.data) for _, b in pairs] == pytest.approx([5000] * 3, abs=600)
+
+    on_wires(test)
+
+
 def test_a_reader_that_is_slow_no_longer_gets_the_rest_soon() -> None:
     async def test(wires: Wires) -> None:
         a, b = await wires.pair()

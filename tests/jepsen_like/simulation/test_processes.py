@@ -1,6 +1,7 @@
 """Nodes as simulated processes: started, killed, crashed, paused, stopped, with clocks that err."""
 
 import asyncio
+from contextvars import ContextVar
 
 import pytest
 
@@ -222,6 +223,36 @@ def test_a_pause_that_was_ended_early_does_not_end_the_next_one() -> None:
             sim.pause("n1", 10.0)
             await sim.run_for(7.0)
             assert sim.paused("n1")
+
+    simulate(main)
+
+
+def test_a_process_that_pauses_itself_wakes_again() -> None:
+    async def main() -> None:
+        async with alone() as sim:
+
+            async def work() -> float:
+                sim.pause("n1", 5.0)
+                await asyncio.sleep(1.0)
+                return sim.now
+
+            start = sim.now
+            assert await sim.start("n1", work()) - start == pytest.approx(5.0)
+
+    simulate(main)
+
+
+def test_works_of_one_process_have_context_variables_of_their_own() -> None:
+    variable: ContextVar[int] = ContextVar("variable", default=0)
+
+    async def main() -> None:
+        async def work(value: int) -> int:
+            variable.set(value)
+            await asyncio.sleep(1.0)
+            return variable.get()
+
+        async with alone() as sim:
+            assert await asyncio.gather(*(sim.start("n1", work(value)) for value in (1, 2))) == [1, 2]
 
     simulate(main)
 
