@@ -20,7 +20,8 @@ class SimulationError(QuorateError):
 
 
 class Hang(SimulationError):
-    """Nothing is scheduled and something is awaited: a lost wake-up, a deadlock, or a wait for what was killed."""
+    """Nothing is scheduled and something is awaited (a lost wake-up, a deadlock, a wait for what was killed), or the run does not
+    end. The message shows where everybody stands."""
 
 
 class NotSimulated(SimulationError):

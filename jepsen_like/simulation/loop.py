@@ -27,6 +27,7 @@ from .errors import Hang, NotSimulated, caller, short_path
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+STILL_TURNS = 1_000_000  # that time may stand still
 SHOWN_TASKS = 40
 SHOWN_FRAMES = 12
 SHUFFLE_TURNS = 64  # ready callbacks that are put into another order at once; more keep their order in blocks
@@ -114,6 +115,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, events.TimerHandle]] = []
         self._sequence = 0
         self._cancelled_timers = 0
+        self._still_turns = 0
         self._halted = False
         self._tasks: list[tuple[asyncio.Task[Any], Group | None]] = []
         self._tasks_limit = 1024
@@ -231,6 +233,10 @@ class SimLoop(asyncio.BaseEventLoop):
                 if self.limit_s is not None and when > self.limit_s:
                     raise Hang(f"not over after {self.limit_s:g} simulated seconds. {self._waiting()}")
                 self.now = when
+                self._still_turns = 0
+        self._still_turns += 1
+        if self._still_turns > STILL_TURNS:
+            raise Hang(f"time stands still since {STILL_TURNS} turns of the loop. {self._waiting()}")
         now = self.now
         while timers and timers[0][0] <= now:
             handle = heapq.heappop(timers)[2]

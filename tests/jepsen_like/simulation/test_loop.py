@@ -1,6 +1,7 @@
 """Time that is imaginary, order, processes that pause and end, and what is said when nothing will ever happen."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
 
@@ -277,6 +278,21 @@ def test_a_run_that_is_not_over_in_time_is_an_error() -> None:
 
     with pytest.raises(Hang, match="not over after 60 simulated seconds"):
         simulate(main, limit_s=60.0)
+
+
+def test_a_program_that_turns_in_place_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quorate.jepsen_like.simulation.loop.STILL_TURNS", 1000)
+
+    async def main() -> None:
+        for _ in range(100):  # these are allowed
+            for _ in range(900):
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
+        for _ in itertools.count():
+            await asyncio.sleep(0)
+
+    with pytest.raises(Hang, match=r"time stands still since 1000 turns[\s\S]*in main"):
+        simulate(main)
 
 
 def test_an_exception_in_a_callback_fails_the_run() -> None:
