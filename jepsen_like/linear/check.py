@@ -52,11 +52,13 @@ def check_linearizable(
     initial: object = ABSENT,
     max_steps: int = MAX_STEPS,
     max_states: int = MAX_STATES,
+    explain_steps: int = EXPLAIN_STEPS,
 ) -> LinearResult:
     """Judge a history. `model` is a `Model` or one of `MODEL_NAMES`; `initial` the first value of each object.
 
     `max_steps` bounds time (about 200,000 to 500,000 a second), `max_states` memory (some 300 bytes each, more for
-    long texts); both are for all keys together. Raises `HistoryError` for values that the model cannot read and
+    long texts); both are for all keys together. `explain_steps` is what may be spent on making windows small, once
+    something is wrong; with 0 they are as large as their key. Raises `HistoryError` for values that the model cannot read and
     `ConfigError` for an unknown model or rule, or an initial value where the model takes none.
     """
     if rules not in get_args(Rules):
@@ -70,7 +72,7 @@ def check_linearizable(
     states = _search(searches, max_steps, max_states)
     explained = [key for key, search in searches.items() if search.outcome == "invalid"][:WINDOWS_LIMIT]
     windows = tuple(
-        explain(key, partitions.operations[key], model, max_steps=EXPLAIN_STEPS // len(explained))
+        explain(key, partitions.operations[key], model, max_steps=explain_steps // len(explained))
         for key in explained
     )
     steps = sum(search.steps for search in searches.values())

@@ -20,7 +20,7 @@ What keeps it small, each without loss:
 - A configuration is given up at once when an open operation, or the next to come of those of which one can tell, can
   never be placed any more (`Refusal.LOST`).
 
-An `excused` operation may be passed over, when its completion is the next. One that `repeats` may be placed and stay.
+An `excused` operation may be passed over, when its completion is the next or when it is lost. One that `repeats` may be placed and stay.
 
 The search is the authority over `outcome`: "invalid" is only said when every configuration has been tried. What must
 never happen here: giving up (for steps or memory) that looks like an answer. Pure.
@@ -74,6 +74,7 @@ class Search:
         self._invoked = [operation.invoked for operation in operations]
         self._by_invocation = sorted(range(len(operations)), key=self._invoked.__getitem__)
         self._excused = [operation.excused for operation in operations]
+        assert not any(op.excused and op.effect.rescued_by for op in operations), "reads are left out instead"
         self._class = [
             self._class_of(operation.effect, alone=operation.excused or operation.effect.repeats)
             for operation in operations
@@ -161,12 +162,12 @@ class Search:
             after = row.get(kind)
             if after is None:
                 after = self._move(state, kind)
-            if after == state and effects[kind].eager:
+            if (after == state and effects[kind].eager) or (after == _LOST and excused[i]):
                 continue
             opened.append(i)
             if after >= 0:
                 candidates.append((i, after, spent))
-            elif after == _LOST and not excused[i]:
+            elif after == _LOST:
                 lost.append(i)
         limit = completed[opened[0]] if opened else _NEVER
         while invoked < len(order) and places[i := order[invoked]] < limit:
@@ -175,13 +176,13 @@ class Search:
             after = row.get(kind)
             if after is None:
                 after = self._move(state, kind)
-            if after == state and effects[kind].eager:
+            if (after == state and effects[kind].eager) or (after == _LOST and excused[i]):
                 continue
             insort(opened, i)
             limit = completed[opened[0]]
             if after >= 0:
                 candidates.append((i, after, spent))
-            elif after == _LOST and not excused[i]:
+            elif after == _LOST:
                 lost.append(i)
         if self._next_losable and (i := self._next_losable[invoked]) != _NOTHING:
             after = row.get(kinds[i])
