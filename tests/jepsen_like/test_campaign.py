@@ -181,10 +181,11 @@ def test_children_that_cannot_do_it_are_an_error_that_says_why(modules: tuple[st
         list(run_campaign(specs("deadly", 1), jobs=2, modules=modules))
 
 
-def test_children_end_when_whoever_wanted_the_results_has_enough() -> None:
-    with Workers(2, keep=Keep(), run_limit_s=600.0) as workers:
-        with closing(workers.results(specs("registry", *range(20)))) as results:
-            next(results)
+def test_children_end_in_the_middle_of_a_run_when_whoever_wanted_the_results_has_enough() -> None:
+    several = [*specs("registry", 1), *specs("endless", 2, 3)]
+    with Workers(2, keep=Keep(), modules=PLANTED, run_limit_s=600.0) as workers:
+        with closing(workers.results(several)) as results:
+            assert next(results).outcome == "valid"
         pids = workers.pids
         assert len(pids) == 2
     for pid in pids:
