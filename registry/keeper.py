@@ -362,10 +362,15 @@ class Keeper:
 
     async def _take_state(self, running: Running) -> bool:
         """Hold the process and have it hand over. False: it did not; what follows has been told."""
+        attempt = self.machine.attempt
+        async with running.handing_over:
+            return await self._held_and_handed(running, attempt)
+
+    async def _held_and_handed(self, running: Running, attempt: int) -> bool:
         control, machine = running.control, self.machine
         assert control is not None
-        attempt = machine.attempt
         control.hold()
+        running.draining = True
         try:
             async with timeout(self.host.clock, self.host.config.drain_s):
                 await control.drain()
@@ -375,6 +380,10 @@ class Keeper:
             return False
         except CalleeExited:
             return False
+        finally:
+            running.draining = False
+        if machine.phase not in (Phase.LEAVING, Phase.RETIRING) or machine.attempt != attempt:
+            return False  # it was called off meanwhile, see `_resume`
         try:
             async with timeout(self.host.clock, self.host.config.drain_s):
                 state = await control.run(release)
@@ -388,10 +397,10 @@ class Keeper:
             running.encoded = self.host.codec.encode(state, f"what hand_over of {self.term!r} returned")
         except (EncodeError, TooLarge) as error:
             log.error("%r cannot be handed over: %s", self.term, error)
-            running.state = state
+            running.state, running.handed = state, True
             self.host.post.enter(self._not_encodable, running, attempt, error)
             return False
-        running.state = state
+        running.state, running.handed = state, True
         return True
 
     def _stayed(self, running: Running, attempt: int) -> None:
@@ -462,17 +471,21 @@ class Keeper:
         self.perform(self.delivery.renewed(effect.own.fence))
 
     async def _resume(self, effect: o.Resume) -> None:
-        """The process takes its own state back."""
+        """The process takes its own state back, if it has handed it over, and goes on."""
         running = self.running
         if running is None or running.control is None:
             return
-        state = running.state
-        try:
-            await running.control.run(lambda server: begin(server, state, self._gate(running)))
-        except Exception as error:  # noqa: BLE001 -- whatever the user's class raises is its own failure to start
-            self._start_failed(running, error)
-            return
-        running.state = running.encoded = None
+        if running.draining:
+            running.control.release()
+        async with running.handing_over:
+            if running.handed:
+                state = running.state
+                try:
+                    await running.control.run(lambda server: begin(server, state, self._gate(running)))
+                except Exception as error:  # noqa: BLE001 -- whatever the user's class raises is its own failure to start
+                    self._start_failed(running, error)
+                    return
+                running.handed, running.state, running.encoded = False, None, None
         if self._is_current(running) and self.machine.phase is Phase.RUNNING:
             running.control.release()
 

@@ -59,7 +59,10 @@ class Running:
         self.server: Singleton[Any] | None = None
         self.control: ProcessControl | None = None
         self.unhandled: dict[int, Parcel] = {}  # accepted, in order, by number
-        self.state: object = None  # what it handed over, while it is held
+        self.handing_over = asyncio.Lock()  # giving state away and taking it back happen one after the other
+        self.draining = False  # it is held until the message in progress is done, and will then hand over
+        self.handed = False  # it is held and has handed over, so it wants its state back before it goes on
+        self.state: object = None  # what it handed over
         self.encoded: bytes | None = None
         self.checkpoint_revision = 0
         self.handed_over: tuple[int, ...] = ()

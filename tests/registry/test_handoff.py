@@ -135,6 +135,35 @@ def test_a_move_is_called_off_when_the_message_in_progress_takes_too_long_and_tr
     run(main())
 
 
+@pytest.mark.parametrize("how", ["the target dies", "it is sent back"])
+def test_a_move_that_is_called_off_before_the_state_was_given_away_leaves_the_state_alone(how: str) -> None:
+    async def main() -> None:
+        Ledger.log.clear()
+        async with Singles() as singles:
+            ref = await ledger(singles)
+            await ref.call(Ledger.add, 5)
+            source, _ = await ref.call(Ledger.where)
+            here = (await ledger(singles, source)).within(None)
+            event = asyncio.Event()
+            waiting = asyncio.ensure_future(here.call(Ledger.wait, event))
+            behind = asyncio.ensure_future(here.call(Ledger.add, 1))
+            await turns()
+            target = others(singles, source)[0]
+            await singles[source].move("x", singles.full(target))
+            await singles.clock.pass_time(1.0)
+            if how == "the target dies":
+                singles.kill(target)
+            else:
+                await singles[source].move("x", singles.full(source))
+            await singles.clock.pass_time(1.0)
+            event.set()
+            assert await waiting == "done"
+            assert await behind == 6
+            assert [what for _, _, what in Ledger.log if what == ("take_over", None)] == [("take_over", None)]
+
+    run(main())
+
+
 class Lossy:
     """Stops the world of one node when a letter of some kind is about to be read by another."""
 
