@@ -1,5 +1,7 @@
 """Budgets end in `unknown`, keys are judged apart, and the verdict says what it rests on."""
 
+from dataclasses import replace
+
 import pytest
 
 from quorate.core import ConfigError
@@ -25,7 +27,7 @@ def hard(history: History, key: str | None, size: int) -> None:
 
 def test_a_budget_of_steps_that_is_used_up_is_no_verdict() -> None:
     history = History()
-    hard(history, "k", 8)
+    hard(history, "k", 6)
     found = check_linearizable(history, "kv", max_steps=50)
     assert found.verdict.outcome == "unknown" and found.steps == 50 and not found.windows
     assert found.verdict.problems == (f"k: not decided within 50 steps and {found.states} states",)
@@ -34,7 +36,7 @@ def test_a_budget_of_steps_that_is_used_up_is_no_verdict() -> None:
 
 def test_memory_that_is_used_up_is_no_verdict() -> None:
     history = History()
-    hard(history, "k", 8)
+    hard(history, "k", 6)
     found = check_linearizable(history, "kv", max_states=40)
     assert found.verdict.outcome == "unknown" and found.states == 40
 
@@ -174,3 +176,15 @@ def test_a_search_goes_on_where_it_stopped_and_then_lets_go_of_its_memory() -> N
     steps = search.steps
     search.advance(10, states=10)
     assert search.steps == steps
+
+
+def test_an_excused_operation_does_not_stand_in_for_one_that_happened() -> None:
+    """Two appends of the same letter, of which the first may have had no effect."""
+    history = History()
+    at_once(history, "k", ("append", "a", "a"), ("append", "a", "a"))
+    at_once(history, "k", ("get", None, "a"))
+    (operations,) = partition(history, find_model("kv")).operations.values()
+    for excused, outcome in ((False, "invalid"), (True, "valid")):
+        search = Search([replace(operations[0], excused=excused), *operations[1:]], "")
+        search.advance(100, states=100)
+        assert search.outcome == outcome

@@ -50,6 +50,8 @@ def cas(old: int, new: int, type_: str = "ok") -> Told:
         ("jepsen", [write(1, "info"), read(1), read(0)], "invalid"),
         ("jepsen", [write(1, ""), read(0), read(1), read(1)], "valid"),
         ("jepsen", [write(1, "info"), read(1), write(2), read(1)], "invalid"),
+        ("jepsen", [write(1, "info"), read(1), write(0), write(1, "info"), read(1)], "valid"),
+        ("jepsen", [write(1, "info"), read(1), write(0), read(1), write(1, "info")], "invalid"),
         ("jepsen", [cas(0, 1, "info"), read(1)], "valid"),
         ("jepsen", [cas(2, 1, "info"), read(1)], "invalid"),
         ("jepsen", [write(1), cas(1, 2, "fail"), read(1)], "valid"),
@@ -212,6 +214,7 @@ def expired(holder: str, type_: str = "", **more: int) -> Told:
         ([registered(A, 4), unregistered(A, 4), maybe_registered(B), unregistered(B, 6), registered(A, 6)], "invalid"),
         # sessions that end
         ([registered(A, 1), expired("n1#3"), registered(B, 2)], "valid"),
+        ([registered(A, 1), whereis(None), expired("n1#3")], "invalid"),
         ([registered(A, 1), expired("n1#3"), whereis(A, 1), whereis(None)], "valid"),
         ([registered(A, 1), expired("n1#4"), registered(B, 2)], "invalid"),
         ([registered(A, 1), expired("n1"), registered(B, 2)], "invalid"),
@@ -258,3 +261,18 @@ def test_a_session_that_ends_while_an_operation_is_under_way_may_end_before_or_a
         history.complete(0.0, session, "ok")
         history.complete(0.0, asked, "ok", seen)
         assert check_linearizable(history, "registry").verdict.valid
+
+
+def test_until_a_session_has_ended_for_certain_it_may_end_more_than_once() -> None:
+    for ended, expected in ((True, "invalid"), (False, "valid")):
+        history = History()
+        session = history.invoke(0.0, "session/n1#3", "expire", None, {"holder": "n1#3"})
+        for fence in (1, 2, 3):
+            op = history.invoke(0.0, 0, "register", "x", {"owner": A})
+            history.complete(0.0, op, "ok", {"owner": A, "fence": fence})
+            if ended and fence == 2:
+                history.complete(0.0, session, "ok")
+            history.complete(0.0, history.invoke(0.0, 1, "whereis", "x"), "ok")
+        if not ended:
+            history.complete(0.0, session, "ok")
+        assert check_linearizable(history, "registry").verdict.outcome == expected
