@@ -4,6 +4,7 @@ The first line says what to import and what to keep; each of the others is a spe
 stdin ends, so does the process. What must never happen here: anything but answers reaches the real stdout.
 """
 
+import gc
 import importlib
 import json
 import sys
@@ -28,6 +29,8 @@ def main() -> int:
     for module in hello["modules"]:
         importlib.import_module(module)
     keep = Keep(**hello["keep"])
+    gc.collect()
+    gc.freeze()  # the library itself is never garbage
     tell({"ready": True})
     with quiet():
         for line in sys.stdin:
@@ -38,6 +41,7 @@ def main() -> int:
                 tell({"error": f"a child process cannot run this: {error}"})
                 return 1
             tell(result_as_json(run_one(spec, keep=keep, command=asked["command"])))
+            gc.collect()  # a world is all cycles, and while it runs nothing is collected
     return 0
 
 
