@@ -100,11 +100,9 @@ def simulate(options: SimOptions) -> int:
     if options.json:
         print_json(found)
     if interrupted:
-        print(
-            f"quorate: interrupted after {campaign.tally.runs:,} of {len(options.seeds):,} seeds",
-            file=sys.stderr,
-            flush=True,
-        )
+        done = f"{campaign.tally.runs:,} of {len(options.seeds):,} seeds"
+        rest = ", before all was made smaller" if campaign.tally.runs == len(options.seeds) else ""
+        print(f"quorate: interrupted after {done}{rest}", file=sys.stderr, flush=True)
         return INTERRUPTED
     return VERDICT_CODES[campaign.tally.outcome]
 
