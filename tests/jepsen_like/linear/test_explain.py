@@ -162,10 +162,11 @@ def test_an_excused_operation_may_still_take_effect_late_in_its_time() -> None:
     window = window_of(
         "cas-register",
         ("invoke", 0, "cas", [1, 2]),
+        *((type_, 4, "write", 0) for type_ in ("invoke", "ok")),
         *((type_, 1, "write", 1) for type_ in ("invoke", "ok")),
         ("ok", 0, "cas", [1, 2]),
         *((type_, 2, "write", 3) for type_ in ("invoke", "ok")),
         *((type_, 3, "read", 2) for type_ in ("invoke", "ok")),
-        initial=0,
+        initial=5,
     )
-    assert window == Window("k", (4, 5, 6, 7), 7, "read 2, but the register can only be 3 here")
+    assert window == Window("k", (6, 7, 8, 9), 9, "read 2, but the register can only be 3 here")

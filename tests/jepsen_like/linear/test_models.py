@@ -165,7 +165,7 @@ def registered(owner: str, fence: int) -> Told:
     return "register", {"owner": owner}, "ok", {"owner": owner, "fence": fence}
 
 
-def taken(owner: str, by: str, fence: int) -> Told:
+def taken(owner: str, by: str, fence: int | None) -> Told:
     return "register", {"owner": owner}, "fail", {"error": "taken", "owner": by, "fence": fence}
 
 
@@ -228,6 +228,7 @@ def expired(holder: str, type_: str = "", **more: int) -> Told:
         ([registered(A, 2), expired("n1#3", "ok", fences_below=2), whereis(A, 2)], "valid"),
         ([registered(A, 1), expired("n1#3", "ok", fences_below=2), whereis(A, 1)], "invalid"),
         ([maybe_registered(A), expired("n1#3", "ok", fences_below=2), whereis(A, 2)], "valid"),
+        ([maybe_registered(A), taken(B, A, None), expired("n1#3", "ok", fences_below=2), whereis(A, 2)], "valid"),
     ],
 )  # fmt: skip
 def test_registry(rules: Rules, told: list[Told], expected: str) -> None:
