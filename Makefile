@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test fast lint bench sim mutants format clean
+.PHONY: help demo test fast lint bench sim planted mutants format clean
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -37,8 +37,14 @@ bench: $(READY)  ## figures, beside peers in the same run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	@$(BIN)/python -m benchmarks
 
-sim: $(READY)    ## random schedules over the pure cores, many more than `make test` runs
+sim: $(READY)    ## a campaign: all workloads under all faults, many more seeds than `make test` runs
+	@for workload in registry singletons register messages; do \
+	  $(BIN)/quorate jepsen sim --workload $$workload --seeds 1..200 --shrink --report build/sim/$$workload || exit $$?; \
+	done
 	@$(BIN)/python -m tests.consensus.raft.sweep
+
+planted: $(READY) ## bugs planted in the library, one by one: the simulation finds each, or this fails
+	@$(BIN)/python -m tests.planted --write
 
 mutants: $(READY) ## deliberate bugs, one by one; none may survive
 	@$(BIN)/python -m tests.mutants

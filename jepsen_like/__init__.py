@@ -11,6 +11,7 @@
 clients asked and were told, in Jepsen's form.
 """
 
+from .campaign import Keep, Result, Tally, parse_seeds, run_campaign, run_one
 from .checkers import (
     Holding,
     Interval,
@@ -38,6 +39,7 @@ from .network import FaultyNetwork
 from .record import FaultRecord, RunRecord, Window
 from .report import render
 from .runner import RunSpec, run
+from .shrink import Shrunk, shrink_run
 from .simulation import Hang, NodeDied, NodeIsDown, NotSimulated, Simulation, SimulationError, simulate
 from .taps import Evidence
 from .workloads import WORKLOADS, PlannedOp, Stage, Workload
@@ -55,6 +57,7 @@ __all__ = [
     "HistoryError",
     "Holding",
     "Interval",
+    "Keep",
     "LinearResult",
     "Nemesis",
     "NodeDied",
@@ -63,12 +66,15 @@ __all__ = [
     "Op",
     "Outcome",
     "PlannedOp",
+    "Result",
     "RunRecord",
     "RunSpec",
+    "Shrunk",
     "SimDisk",
     "Simulation",
     "SimulationError",
     "Stage",
+    "Tally",
     "Verdict",
     "Window",
     "Workload",
@@ -87,8 +93,12 @@ __all__ = [
     "check_unique_ids",
     "claim_intervals",
     "parse_history",
+    "parse_seeds",
     "plan",
     "render",
     "run",
+    "run_campaign",
+    "run_one",
+    "shrink_run",
     "simulate",
 ]

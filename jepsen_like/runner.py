@@ -87,7 +87,8 @@ class RunSpec:
 
     def command(self) -> str:
         """The line that runs exactly this again, if it follows from the seed."""
-        if self.plan is not None or self.operations is not None:
+        decided = (self.plan, self.operations, self.order, self.snapshot_after_bytes)
+        if any(each is not None for each in decided):
             return ""
         parts = ["quorate", "jepsen", "sim", "--workload", self.workload, "--nodes", str(self.nodes)]
         parts += ["--seeds", str(self.seed), "--faults", self.faults, "--time", f"{self.time_s:g}"]

@@ -19,6 +19,9 @@ from quorate.jepsen_like.verdict import Verdict
 from .base import LIVE_S, Outcome, PlannedOp, Stage, Workload, no_surprises, planned, probe
 
 KEYS = 3
+NOTHING = (
+    -1
+)  # what stands for an absent key (a null would be legal always: Jepsen's rules know no unwritten register)
 VALUES = 5  # few, so that a compare-and-set succeeds now and then
 
 
@@ -50,7 +53,7 @@ class RegisterWorkload(Workload):
 
         async def read() -> Outcome:
             item = await store.get(key)
-            return "ok", None if item is None else int(item.value)
+            return "ok", NOTHING if item is None else int(item.value)
 
         async def write() -> Outcome:
             await store.txn([], [Put(key, b"%d" % op.value)])
@@ -79,7 +82,7 @@ class RegisterWorkload(Workload):
         self._settled_s = stage.now
 
     def check(self, stage: Stage) -> tuple[list[Verdict], list[Window]]:
-        linear = check_linearizable(stage.history, "cas-register")
+        linear = check_linearizable(stage.history, "cas-register", initial=NOTHING)
         verdicts = [
             linear.verdict,
             check_liveness(stage.history, limit_s=LIVE_S, until_s=self._settled_s),
