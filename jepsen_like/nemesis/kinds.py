@@ -48,6 +48,14 @@ def _partition(name: str, doc: str, says: str, takes: Takes, min_nodes: int = 2)
     return Kind(f"partition-{name}", "partition", doc, says, takes, 0.1, 3.0, min_nodes)
 
 
+def _pause(
+    name: str, doc: str, whom: str, takes: Takes = "one", min_nodes: int = 1, longest: float = 3.0
+) -> Kind:
+    says = f"{whom} paused, {{amount:.0f}} callbacks from then"
+    amount_is = "callbacks that a process still runs, so that it stops in the midst of something"
+    return Kind(f"pause-{name}", "pause", doc, says, takes, 0.1, longest, min_nodes, (1.0, 60.0), amount_is)
+
+
 _PARTITIONS = (
     _partition(
         "one", "one node is cut off from all the others", "{nodes} cut off from all the others", "one"
@@ -240,17 +248,10 @@ _PROCESSES = (
         (0.01, 0.4),
         "seconds that are added to each sync",
     ),
-    Kind("pause-one", "pause", "a process stands still, and goes on later", "{nodes} paused"),
-    Kind("pause-leader", "pause", "the leader's process stands still", "the leader (else {nodes}) paused"),
-    Kind(
-        "pause-minority",
-        "pause",
-        "a minority of processes stands still",
-        "{nodes} paused",
-        "minority",
-        min_nodes=3,
-    ),
-    Kind("pause-all", "pause", "every process stands still", "every node paused", "none", longest=1.5),
+    _pause("one", "a process stands still, and goes on later", "{nodes}"),
+    _pause("leader", "the leader's process stands still", "the leader (else {nodes})"),
+    _pause("minority", "a minority of processes stands still", "{nodes}", "minority", 3),
+    _pause("all", "every process stands still", "every node", "none", longest=1.5),
 )
 
 _CLOCKS = (

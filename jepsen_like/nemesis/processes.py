@@ -52,13 +52,12 @@ class StopWhileSyncing(Injury):
         for name in self.nodes:
             self.sim.disk(name).latency_s += max(0.0, self.fault.amount)
         self._off = False
-        self.possible = True
 
     def act(self) -> None:
-        if self._off or self.sim.now < self.began_s + self.fault.for_s / 2.0:
-            return
-        self._off = True
         running = [name for name in self.nodes if self.scene.runs(name)]
+        if self._off or not running or self.sim.now < self.began_s + self.fault.for_s / 2.0:
+            return
+        self._off = self.possible = True
         dirty = sum(self.sim.disk(name).dirty() for name in running)
         for name in running:
             self.scene.hold_down(self, name)
@@ -145,7 +144,7 @@ class Pause(Injury):
         self._boots = {name: self.sim.boot(name) for name in self.nodes}
         self._base = {name: self.sim.held_callbacks(name) for name in self.nodes}
         for name in self.nodes:
-            self.sim.pause(name)
+            self.sim.pause(name, after=round(max(0.0, self.fault.amount)))
 
     def observe(self) -> None:
         self.evidence = sum(self.sim.held_callbacks(name) - self._base[name] for name in self.nodes)

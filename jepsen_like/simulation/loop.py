@@ -5,8 +5,8 @@ turn run in the order in which they became ready, as asyncio promises for those 
 order that it draws. That is more than a real loop does: what arrives at a real one in another order (packets, timers of
 almost the same time, wake-ups of tasks) does here too, and so does what leans on asyncio's promise alone.
 
-Every callback belongs to the *group* that was current in its context when it was scheduled; tasks, futures and timers
-inherit it. A group is an operating-system process in the simulation: it can be paused (its callbacks wait), and ended (they
+Every callback belongs to the *group* of its context; tasks, futures and timers inherit it. A context without any (the
+library runs its processes in fresh ones) is given that of the callback that uses it first. A group is an operating-system process in the simulation: it can be paused (its callbacks wait), and ended (they
 never run again, and no `finally` block of its tasks does, as after SIGKILL). Its clock may run at a rate of its own.
 
 The loop is the authority over time and order. What must never happen here: a callback of a paused or ended group runs,
@@ -18,7 +18,8 @@ import heapq
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
@@ -55,6 +56,8 @@ class Group:
     """The callbacks of one simulated process. `rate` is how fast its clock runs, `name` is for messages."""
 
     __slots__ = (
+        "_begins",
+        "_fuse",
         "_local",
         "_world",
         "context",
@@ -77,8 +80,29 @@ class Group:
         self.stopped = False  # paused or ended
         self.held: list[events.Handle] = []
         self.held_count = 0
+        self._fuse = 0  # callbacks that it still runs before a pause begins; 0: none is about to
+        self._begins: Callable[[], object] | None = None  # to be told then
         self.context: Context = copy_context()
         self.context.run(_GROUP.set, self)
+
+    def light(self, callbacks: int, begins: Callable[[], object]) -> None:
+        """Pause it after so many more callbacks, and tell of it."""
+        self._fuse, self._begins, self.stopped = callbacks, begins, True
+
+    def put_out(self) -> None:
+        """Undo `light`, if the pause has not begun."""
+        self._fuse, self._begins, self.stopped = 0, None, self.paused or self.ended
+
+    def burns(self) -> bool:
+        """It is stopped, but for one more callback before a pause; the pause begins when there are no more."""
+        if self._fuse:
+            self._fuse -= 1
+            return True
+        begins, self._begins = self._begins, None
+        if begins is not None and not self.ended:
+            self.paused = True
+            begins()
+        return False
 
     def local(self, world_s: float) -> float:
         """What its clock shows at a moment of the world."""
@@ -93,12 +117,23 @@ class Group:
         self._local, self._world, self.rate = self.local(world_s), world_s, rate
 
 
-_GROUP: ContextVar[Group | None] = ContextVar("simulated process", default=None)
+_GROUP: ContextVar[Group | None] = ContextVar("simulated process")  # unset: that of the callback that runs
+
+
+@contextmanager
+def acting_for(group: Group) -> Iterator[None]:
+    """What is begun in this block belongs to a process, whoever runs it."""
+    token = _GROUP.set(group)
+    try:
+        yield
+    finally:
+        _GROUP.reset(token)
 
 
 def current_group() -> Group | None:
     """The simulated process whose code runs now; None: the world's (the test itself)."""
-    return _GROUP.get()
+    loop = events._get_running_loop()
+    return _GROUP.get(loop.current if isinstance(loop, SimLoop) else None)
 
 
 class SimLoop(asyncio.BaseEventLoop):
@@ -107,6 +142,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.current: Group | None = None  # whose callback runs
         self.events = 0
         self.limit_s: float | None = None
         self.shuffler: Shuffler | None = None
@@ -125,19 +161,19 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Seconds of the clock of the process that asks; the world's own outside of any."""
-        group = _GROUP.get()
+        group = _GROUP.get(self.current)
         return self.now if group is None else group.local(self.now)
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> events.TimerHandle:
-        group = _GROUP.get()
+        group = _GROUP.get(self.current)
         return self.call_at_world(when if group is None else group.world(when), callback, args, context)
 
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> events.TimerHandle:
-        group = _GROUP.get()
+        group = _GROUP.get(self.current)
         when = self.now + (delay if group is None else delay / group.rate)
         return self.call_at_world(when, callback, args, context)
 
@@ -146,6 +182,8 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> events.TimerHandle:
         """As `call_at`, in the world's time whoever asks."""
         handle = events.TimerHandle(when, callback, args, self, context)
+        if _GROUP not in handle._context:  # type: ignore[attr-defined]
+            self._adopt(handle)
         self._sequence += 1
         heapq.heappush(self._timers, (when, self._sequence, handle))
         handle._scheduled = True  # type: ignore[attr-defined]  # so that it tells of its cancellation
@@ -155,8 +193,13 @@ class SimLoop(asyncio.BaseEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> events.Handle:
         handle = events.Handle(callback, args, self, context)
+        if _GROUP not in handle._context:  # type: ignore[attr-defined]
+            self._adopt(handle)
         self._run_queue.append(handle)
         return handle
+
+    def _adopt(self, handle: events.Handle) -> None:
+        handle._context.run(_GROUP.set, _GROUP.get(self.current))  # type: ignore[attr-defined]
 
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -174,6 +217,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def pause(self, group: Group) -> None:
         """None of its callbacks runs until `resume`."""
+        group.put_out()
         group.paused = group.stopped = True
 
     def resume(self, group: Group) -> None:
@@ -191,8 +235,8 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def end(self, group: Group) -> None:
         """None of its callbacks ever runs again."""
+        group.put_out()
         group.ended = group.stopped = True
-        group.held.clear()
 
     # -- running -------------------------------------------------------------------------------------------
 
@@ -212,6 +256,7 @@ class SimLoop(asyncio.BaseEventLoop):
             while not self._halted:
                 self._turn()
         finally:
+            self.current = None
             self._thread_id = None  # type: ignore[assignment]
             events._set_running_loop(old)
             sys.set_asyncgen_hooks(*old_hooks)
@@ -253,12 +298,14 @@ class SimLoop(asyncio.BaseEventLoop):
                 continue
             context = next_handle._context
             group = context.get(_GROUP)
-            if group is not None and group.stopped:
-                if not group.ended:
-                    group.held.append(next_handle)
-                    group.held_count += 1
+            if group is not None and group.stopped and not group.burns():
+                group.held.append(
+                    next_handle
+                )  # of an ended one, too: what it would have looked at is not forgotten
+                group.held_count += not group.ended
                 continue
             self.events += 1
+            self.current = group
             try:
                 context.run(next_handle._callback, *next_handle._args)
             except (SystemExit, KeyboardInterrupt):
@@ -381,7 +428,7 @@ def _make_task(
     task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, **kwargs)
     assert isinstance(loop, SimLoop)
     context = kwargs.get("context")
-    loop.keep(task, _GROUP.get() if context is None else context.get(_GROUP))
+    loop.keep(task, _GROUP.get(loop.current) if context is None else context.get(_GROUP))
     return task
 
 

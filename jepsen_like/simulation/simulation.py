@@ -32,7 +32,7 @@ from .clock import SimClock, WorldClock
 from .errors import NodeDied, NodeIsDown, SimulationError
 from .guard import guarded
 from .links import LinkState
-from .loop import Group, SimLoop
+from .loop import Group, SimLoop, acting_for
 from .network import Host, HostNetwork, SimNetwork
 from .tape import Tape
 from .trace import Trace
@@ -160,6 +160,22 @@ def _end(loop: SimLoop) -> None:
                     log.debug("%r: %r", task, error)
     finally:
         logging.disable(level)
+
+
+class _SimNode(Node):
+    """A node whose processes belong to its simulated process also when the test itself starts them."""
+
+    def __init__(self, group: Group, name: str, **options: Any) -> None:
+        super().__init__(name, **options)
+        self._group = group
+
+    def spawn(self, *args: Any, **kwargs: Any) -> Any:
+        with acting_for(self._group):
+            return super().spawn(*args, **kwargs)
+
+    async def start(self, *args: Any, **kwargs: Any) -> Any:
+        with acting_for(self._group):
+            return await super().start(*args, **kwargs)
 
 
 class Simulation:
@@ -376,7 +392,7 @@ class Simulation:
             entropy=self.tape.stream(f"node/{name}/{machine.boots}"),
             disk=machine.disk,
         )
-        node = group.context.run(self._make_node, name, runtime)
+        node = group.context.run(self._make_node, group, name, runtime)
         boot = machine.boot = _Boot(machine.boots, group, clock, node)
         self._tell("started", name)
         boot.task = self.loop.create_task(
@@ -403,15 +419,22 @@ class Simulation:
             machine.disk = machine.disk.kill(clock=self.clock)
             self._tell("stopped", name)
 
-    def pause(self, name: str, seconds: float | None = None) -> None:
-        """Stop its process as SIGSTOP does, for so long, or until `resume`. Raises `NodeIsDown`."""
+    def pause(self, name: str, seconds: float | None = None, *, after: int = 0) -> None:
+        """Stop its process as SIGSTOP does, for so long, or until `resume`. Raises `NodeIsDown`.
+
+        With `after`, it still runs so many callbacks, and so is stopped in the midst of whatever it does then.
+        """
         machine = self._running(name)
         assert machine.boot is not None
         boot = machine.boot
         machine.pauses += 1
         pause = machine.pauses
-        self.loop.pause(boot.group)
-        self._tell("paused", name)
+        if after:
+            if not boot.group.paused:
+                boot.group.light(after, lambda: self._tell("paused", name))
+        else:
+            self.loop.pause(boot.group)
+            self._tell("paused", name)
         if seconds is not None:
 
             def over() -> None:
@@ -423,6 +446,8 @@ class Simulation:
     def resume(self, name: str) -> None:
         """Let a paused process go on; harmless for another one."""
         boot = self._machine(name).boot
+        if boot is not None:
+            boot.group.put_out()
         if boot is not None and boot.group.paused:
             self._machine(name).pauses += 1
             self._tell("resumed", name)
@@ -531,8 +556,9 @@ class Simulation:
 
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _make_node(self, name: str, runtime: Runtime) -> Node:
-        return Node(
+    def _make_node(self, group: Group, name: str, runtime: Runtime) -> Node:
+        return _SimNode(
+            group,
             self.full(name),
             cookie=COOKIE,
             voters=[self.full(each) for each in self.names],

@@ -1,7 +1,7 @@
 """The singletons workload: clients on all nodes have a few ledgers do things, and ledgers are moved about.
 
 A ledger keeps the list of the ids it was given, in a checkpoint, and tells the world (a store outside that nothing can cut
-off) before and after each. What must hold: every acknowledged id is in its ledger exactly once at the end, unknown ones at
+off) of each step on the way. What must hold: every acknowledged id is in its ledger exactly once at the end, unknown ones at
 most once, failed ones never; no effect of a lower fence comes after one of a higher (which is what two owners at once
 would show, or an owner that acts after its lease); after the heal every node reaches every ledger, and all
 agree on who runs it.
@@ -24,6 +24,7 @@ from quorate.registry import Name, Singleton, SingletonError, SingletonOverloade
 from .base import Outcome, PlannedOp, Stage, Workload, no_surprises, planned, probe
 
 LEDGERS = 4
+STEPS = 8
 CALL_S = 4.0
 READ_S = 2.0
 READY_S = 30.0  # after the heal, for a ledger to be read
@@ -48,6 +49,9 @@ class Ledger(Singleton[list[int]]):
     async def enter(self, id_: int) -> int:
         """Keep one more id; how many there are."""
         self._tell(f"begin {id_}")
+        for step in range(STEPS):  # a pause may come between any two of them
+            await asyncio.sleep(0)
+            self._tell(f"step {step} of {id_}")
         ids = [*self._ids, id_]
         await self.checkpoint(ids)
         self._ids = ids
