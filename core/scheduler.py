@@ -80,7 +80,7 @@ class Scheduler:
         self._slow_s = slow_s
         self._ready: deque[Runnable] = deque()
         self._armed = False
-        self._context = contextvars.Context()  # processes run in their own; this one stays empty
+        self._context = contextvars.copy_context()  # of who opens the node; processes run in their own
         self.monotonic = clock.monotonic
         self.slow_reports = 0
 

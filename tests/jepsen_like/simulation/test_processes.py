@@ -140,6 +140,67 @@ def test_of_a_process_that_ended_no_line_runs_any_more_and_who_waits_for_it_lear
     simulate(main)
 
 
+class Sleeper(GenServer):
+    """Its handler waits by asyncio, as users' do, in a context that the library makes."""
+
+    did: list[str] = []  # noqa: RUF012 -- one for all
+
+    async def handle_info(self, message: object) -> None:
+        try:
+            for _ in range(5):
+                await asyncio.sleep(1.0)
+                Sleeper.did.append("slept")
+                await asyncio.gather(self.turn(), self.turn())
+        finally:
+            Sleeper.did.append("finally")
+
+    async def turn(self) -> None:
+        await asyncio.sleep(0)
+        Sleeper.did.append("turn")
+
+
+@pytest.mark.parametrize("how", ["kill", "crash"])
+def test_handlers_of_the_nodes_own_processes_are_paused_and_killed_with_it(how: str) -> None:
+    async def main() -> None:
+        Sleeper.did.clear()
+        async with alone() as sim:
+            ref = await sim.node("n1").start(Sleeper)
+            ref.send("go")  # by the test itself: what it leads to is the process's all the same
+            await sim.run_for(1.5)
+            assert Sleeper.did == ["slept", "turn", "turn"]
+            sim.pause("n1", 50.0)
+            await sim.run_for(49.0)
+            assert len(Sleeper.did) == 3
+            await sim.run_for(1.5)
+            assert Sleeper.did == ["slept", "turn", "turn"] * 2
+            (sim.kill if how == "kill" else sim.crash)("n1")
+            await sim.run_for(50.0)
+            assert len(Sleeper.did) == 6
+
+    simulate(main)
+
+
+def test_handlers_of_the_nodes_own_processes_go_by_its_clock_and_connect_from_its_host() -> None:
+    async def main() -> None:
+        class Caller(GenServer):
+            async def call_out(self) -> float:
+                loop = asyncio.get_running_loop()
+                before = loop.time()
+                with pytest.raises(ConnectionRefusedError):
+                    await asyncio.open_connection("localhost", 81)
+                await asyncio.sleep(10.0)
+                return loop.time() - before
+
+        async with alone() as sim:
+            sim.skew("n1", 2.0)
+            ref = await sim.node("n1").start(Caller)
+            start = sim.now
+            assert await ref.within(60.0).call(Caller.call_out) == pytest.approx(10.0, abs=0.01)
+            assert sim.now - start == pytest.approx(5.0, abs=0.01)
+
+    simulate(main)
+
+
 def test_leaving_the_simulation_ends_its_processes_without_a_word() -> None:
     async def main() -> None:
         async with alone() as sim:
@@ -223,6 +284,23 @@ def test_a_pause_that_was_ended_early_does_not_end_the_next_one() -> None:
             sim.pause("n1", 10.0)
             await sim.run_for(7.0)
             assert sim.paused("n1")
+
+    simulate(main)
+
+
+def test_a_timer_of_the_nodes_clock_is_the_processs_whoever_sets_it() -> None:
+    async def main() -> None:
+        async with alone() as sim:
+            fired: list[float] = []
+            for delay_s in (1.0, 30.0):
+                sim.clock_of("n1").call_later(delay_s, lambda: fired.append(sim.now))
+            sim.pause("n1", 5.0)
+            start = sim.now
+            await sim.run_for(10.0)
+            assert fired == pytest.approx([start + 5.0])
+            sim.kill("n1")
+            await sim.run_for(100.0)
+            assert len(fired) == 1
 
     simulate(main)
 
