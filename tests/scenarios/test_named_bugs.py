@@ -22,12 +22,12 @@ class Owner(GenServer):
 class Ticker(Singleton[int]):
     """Acts ten times a second, in two steps, for as long as it may.
 
-    `acts`: when (world), where, with which fence. `hook` is called in the next act, and no more.
+    `acts`: when (world), where, with which fence. `hooks` are called in the next act, and no more.
     """
 
     acts: list[tuple[float, str, int]] = []  # noqa: RUF012 -- one for all nodes of the simulation, on purpose
     begun: list[tuple[str, int]] = []  # noqa: RUF012 -- as before
-    hook: Callable[[], None] | None = None
+    hooks: list[Callable[[], None]] = []  # noqa: RUF012 -- as before
 
     def take_over(self, state: int | None) -> None:
         Ticker.begun.append((self.pid.node, self.fence))
@@ -49,9 +49,8 @@ class Ticker(Singleton[int]):
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
         Ticker.acts.append((loop.now, self.pid.node, self.fence))
-        hook, Ticker.hook = Ticker.hook, None
-        if hook is not None:
-            hook()
+        while Ticker.hooks:
+            Ticker.hooks.pop()()
 
 
 TICKER = Name(Ticker, "the/one")
@@ -61,7 +60,7 @@ TICKER = Name(Ticker, "the/one")
 def nothing_noted() -> None:
     Ticker.acts.clear()
     Ticker.begun.clear()
-    Ticker.hook = None
+    Ticker.hooks.clear()
 
 
 async def within(sim: Simulation, limit_s: float, *works: Awaitable[Any]) -> list[Any]:
@@ -264,7 +263,7 @@ def test_a_singleton_whose_node_is_paused_past_its_lease_does_not_act_when_it_wa
             ref = await sim.node("n1").singleton(TICKER)
             await sim.run_for(6.0)
             old = sim.short(await ref.call(Ticker.where))
-            Ticker.hook = lambda: sim.pause(old, 20.0)  # between its two steps
+            Ticker.hooks.append(lambda: sim.pause(old, 20.0))  # between its two steps
             await sim.run_for(19.0)
             assert sim.paused(old) and sim.short(Ticker.acts[-1][1]) != old
             await sim.run_for(15.0)

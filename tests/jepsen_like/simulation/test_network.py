@@ -588,6 +588,65 @@ def test_data_for_a_closed_connection_is_answered_by_a_reset_also_when_a_cut_del
     on_wires(test)
 
 
+def test_an_end_of_data_is_told_once_however_often_room_was_made_before_it() -> None:
+    async def test(wires: Wires) -> None:
+        a, b = await wires.pair(b=Side(keep=True))
+        for _ in range(20):
+            a.end.write(bytes(WINDOW_BYTES // 7))
+        a.end.write_eof()
+        await wires.sleep(1.0)
+        a.end.close()
+        await wires.sleep(1.0)
+        assert b.told() == ["made", "eof"] and len(b.data) == 20 * (WINDOW_BYTES // 7)
+
+    on_wires(test)
+
+
+def test_a_reset_behind_a_cut_is_lost_and_the_peer_learns_when_it_sends() -> None:
+    async def test(wires: Wires) -> None:
+        a, b = await wires.pair()
+        wires.cut("a", "b")
+        a.end.abort()
+        await wires.sleep(1.0)
+        wires.mend("a", "b")
+        await wires.sleep(100.0)
+        assert b.told() == ["made"]
+        b.end.write(b"x")
+        await wires.sleep(1.0)
+        assert b.told() == ["made", "ConnectionResetError"]
+
+    on_wires(test)
+
+
+def test_a_close_whose_unread_data_is_still_under_way_is_an_end_and_then_a_reset() -> None:
+    async def test(wires: Wires) -> None:
+        a, b = await wires.pair(a=Side(keep=True))
+        a.end.write(b"not there yet")
+        b.end.close()
+        await wires.sleep(LATENCY_S * 1.5)
+        assert a.told() == ["made", "eof"]
+        await wires.sleep(LATENCY_S)
+        assert a.told() == ["made", "eof", "ConnectionResetError"]
+
+    on_wires(test)
+
+
+def test_retransmissions_begin_anew_after_something_got_through() -> None:
+    async def test(wires: Wires) -> None:
+        a, b = await wires.pair()
+        for _ in range(2):
+            before = len(b.data)
+            wires.cut("a", "b")
+            a.end.write(b"x")
+            await wires.sleep(1.0)
+            wires.mend("a", "b")
+            start = wires.now
+            await wires.sleep(30.0)
+            assert len(b.data) == before + 1 and b.log[-1][0] - start == pytest.approx(0.4 + LATENCY_S)
+
+    on_wires(test)
+
+
 def test_half_a_close_leaves_the_other_direction() -> None:
     async def test(wires: Wires) -> None:
         a, b = await wires.pair(b=Side(keep=True))
