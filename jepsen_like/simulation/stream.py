@@ -35,7 +35,6 @@ class Pipe:
 
     __slots__ = (
         "_acked",
-        "_last_at",
         "_link",
         "_network",
         "_queue",
@@ -56,8 +55,9 @@ class Pipe:
         self.unacked = 0
         self.lost = False  # nothing comes through any more, and nobody is told
         self._acked = 0  # delivered, of which the sender does not know yet
-        self._queue: deque[tuple[float, Piece]] = deque()
-        self._last_at = 0.0
+        self._queue: deque[tuple[float, Piece]] = (
+            deque()
+        )  # when each may arrive, and not before those ahead of it
         self._timer: asyncio.Handle | None = None
         self._waits = False  # a link or a host will tell when it is whole again
         self._since: float | None = None  # when the first piece should have arrived that was not let through
@@ -84,10 +84,9 @@ class Pipe:
             if size > 1 and network.draw() < SPLIT_CHANCE:
                 assert isinstance(piece, bytes)
                 cut = 1 + int(network.draw() * (size - 1))
-                self._queue.append((max(at, self._last_at), piece[:cut]))
+                self._queue.append((at, piece[:cut]))
                 piece = piece[cut:]
                 at += link.jitter_s * network.draw()
-        self._last_at = at = max(at, self._last_at)
         self._queue.append((at, piece))
         if self._timer is None and not self._waits:
             self._arm(self._queue[0][0])

@@ -606,11 +606,12 @@ def test_a_reset_behind_a_cut_is_lost_and_the_peer_learns_when_it_sends() -> Non
     async def test(wires: Wires) -> None:
         a, b = await wires.pair()
         wires.cut("a", "b")
+        a.end.write(b"never sent again")
         a.end.abort()
         await wires.sleep(1.0)
         wires.mend("a", "b")
         await wires.sleep(100.0)
-        assert b.told() == ["made"]
+        assert b.told() == ["made"] and not b.data
         b.end.write(b"x")
         await wires.sleep(1.0)
         assert b.told() == ["made", "ConnectionResetError"]
@@ -643,6 +644,21 @@ def test_retransmissions_begin_anew_after_something_got_through() -> None:
             start = wires.now
             await wires.sleep(30.0)
             assert len(b.data) == before + 1 and b.log[-1][0] - start == pytest.approx(0.4 + LATENCY_S)
+
+    on_wires(test)
+
+
+def test_a_reset_ends_also_a_connection_that_waits_to_be_closed() -> None:
+    async def test(wires: Wires) -> None:
+        a, b = await wires.pair()
+        b.end.pause_reading()
+        a.end.write(bytes(1_000_000))
+        a.end.close()
+        await wires.sleep(1.0)
+        assert a.told() == ["made", "pause"]
+        b.end.abort()
+        await wires.sleep(1.0)
+        assert a.told() == ["made", "pause", "ConnectionResetError"] and not wires.hosts["a"].ends
 
     on_wires(test)
 
