@@ -7,6 +7,7 @@ This is the smallest test of consensus: no acknowledged write is lost, no read i
 import asyncio
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from quorate.consensus import Compare, Put, Store
@@ -16,7 +17,7 @@ from quorate.jepsen_like.record import Window
 from quorate.jepsen_like.simulation import Stream
 from quorate.jepsen_like.verdict import Verdict
 
-from .base import LIVE_S, Outcome, PlannedOp, Stage, Workload, no_surprises, planned, probe
+from .base import CLIENTS_PER_NODE, LIVE_S, Outcome, PlannedOp, Stage, Workload, no_surprises, planned, probe
 
 KEYS = 3
 NOTHING = (
@@ -26,7 +27,7 @@ VALUES = 5  # few, so that a compare-and-set succeeds now and then
 
 
 class RegisterWorkload(Workload):
-    """See the head of the module."""
+    """See the head of the module. One client on each node only reads, so that it never waits behind a write."""
 
     name = "register"
     doc = "keys of the store are read, written, and compared and set"
@@ -45,7 +46,11 @@ class RegisterWorkload(Workload):
                 return f, key, [stream.below(VALUES), stream.below(VALUES)]
             return f, key, stream.below(VALUES) if stream.chance(0.7) else next(writes)
 
-        return planned(stream, nodes, time_s, rate, draw)
+        readers = CLIENTS_PER_NODE * len(nodes)
+        return tuple(
+            replace(op, client=readers + op.client % len(nodes)) if op.f == "read" else op
+            for op in planned(stream, nodes, time_s, rate, draw)
+        )
 
     async def act(self, stage: Stage, node: str, process: int, op: PlannedOp) -> bool:
         store = stage.sim.node(node).store
