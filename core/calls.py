@@ -54,6 +54,21 @@ class Request:
         return f"{self.method}({', '.join(shown)})"
 
 
+class Answer:
+    """Keeps the refusal of a call that was handled in its caller's turn."""
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        self.error: CallError = CallError("no answer")
+
+    def give(self, value: object) -> None:
+        raise AssertionError("a value is returned, not given")
+
+    def refuse(self, error: CallError) -> None:
+        self.error = error
+
+
 class PendingCall:
     """A caller's side of a call: a future that is settled once."""
 

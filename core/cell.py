@@ -2,7 +2,7 @@
 
 The cell is the authority over its mailbox and its state; the kernel is the authority over who knows whom. All
 signals reach a cell through its kernel, in the order sent. What must never happen here: code of a user runs in
-the stack of whoever sent a signal, or a dead cell changes again.
+the stack of whoever sent a signal (a call of an idle server is the one exception: `at_once`), or a dead cell changes again.
 
     ALIVE ── exit signal, crash, return ──> EXITING ── its code has ended, or its deadline is over ──> DEAD
 
@@ -12,7 +12,7 @@ links and monitors are told, only when it is DEAD.
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ log = logging.getLogger("quorate.process")
 
 ALIVE, EXITING, DEAD = 0, 1, 2
 STATES = ("alive", "exiting", "dead")
+NOT_NOW = object()  # a call has to go through the mailbox
 
 
 class Cell:
@@ -81,6 +82,13 @@ class Cell:
     def accept(self, message: object) -> None:
         """Take a message (or a `Request`) into the mailbox, in order, and see that it is handled."""
         raise NotImplementedError
+
+    def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Handle a call in the caller's turn and return its answer, or a `PendingCall` for it; `NOT_NOW`: send it.
+
+        Only for a process that is idle, so that no message is overtaken. Raises what the caller is to be told.
+        """
+        return NOT_NOW
 
     def wind_down(self) -> None:
         """The process has just become EXITING: make its code end, and call `finish` when it has."""

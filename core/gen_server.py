@@ -38,6 +38,7 @@ class GenServer:
 
     _quorate_cell: Cell
     _quorate_methods: ClassVar[dict[str, Callable[..., Any]]] = {}
+    _quorate_plain: ClassVar[dict[str, Callable[..., Any]]] = {}  # those of them that are `def`
     _quorate_hooks: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, *, behaviour: bool = False, **kwargs: Any) -> None:
@@ -45,7 +46,15 @@ class GenServer:
         super().__init_subclass__(**kwargs)
         if behaviour:
             cls._quorate_hooks = frozenset(dir(cls))
-        cls._quorate_methods = public_methods(cls)
+        cls._quorate_set_methods(public_methods(cls))
+
+    @classmethod
+    def _quorate_set_methods(cls, methods: dict[str, Callable[..., Any]]) -> None:
+        """For behaviours: what can be called from elsewhere."""
+        cls._quorate_methods = methods
+        cls._quorate_plain = {
+            name: method for name, method in methods.items() if not inspect.iscoroutinefunction(method)
+        }
 
     @property
     def pid(self) -> Pid:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .calls import Deadlines, PendingCall, Request, chain_here, check_cycle, no_process
-from .cell import ALIVE, STATES, Cell
+from .cell import ALIVE, NOT_NOW, STATES, Cell
 from .codec import Codec
 from .errors import CallCycle, LocalNameTaken, QuorateError, RemoteError
 from .pid import NOPROC, SHUTDOWN, Alias, Down, MonitorRef, Pid, RemoteName
@@ -315,6 +315,12 @@ class Kernel:
         timeout_s: float | None,
     ) -> Any:
         """Call a method of a process and wait for its answer; see `Ref.call` for the errors."""
+        if type(to) is Pid and (cell := self.find(to)) is not None and self.scheduler.may_run_at_once():
+            answer = cell.at_once(method, args, kwargs)
+            if answer is not NOT_NOW:
+                if type(answer) is PendingCall:
+                    return await self.wait_for(answer, timeout_s, _begun)
+                return answer
         chain = chain_here()
         if isinstance(to, Pid):
             check_cycle(chain, to)
@@ -470,3 +476,7 @@ class Kernel:
     def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> Timer:
         """Send a message in `delay_s` seconds, unless the timer is cancelled."""
         return self.clock.call_later(delay_s, self.send, to, message)
+
+
+def _begun(pending: PendingCall) -> None:
+    """It is under way already."""

@@ -77,12 +77,23 @@ class Scheduler:
         self.slice_messages = slice_messages
         self._clock = clock
         self._turn_messages = turn_messages
-        self._slow_s = slow_s
+        self.slow_s = slow_s
         self._ready: deque[Runnable] = deque()
         self._armed = False
+        self._at_once = turn_messages
         self._context = contextvars.copy_context()  # of who opens the node; processes run in their own
         self.monotonic = clock.monotonic
         self.slow_reports = 0
+
+    def may_run_at_once(self) -> bool:
+        """Whether a call of an idle server may be handled in its caller's turn: so many may in a row, then one goes
+        round the loop, so that a caller which always has its answer at once cannot keep the loop to itself.
+        """
+        if self._at_once:
+            self._at_once -= 1
+            return True
+        self._at_once = self._turn_messages
+        return False
 
     def wake(self, process: Runnable) -> None:
         """Give `process` a turn, unless it is about to have one or is having it."""
@@ -111,7 +122,7 @@ class Scheduler:
                 log.exception("bug in quorate: a turn of %s failed", process.describe())
                 process.broken(error)
             ended = self.monotonic()
-            if ended - began > self._slow_s:
+            if ended - began > self.slow_s:
                 self.report_slow(process.describe(), ended - began)
             began = ended
         if ready and not self._armed:
@@ -141,7 +152,7 @@ class Scheduler:
     def slow(self, began: float) -> float:
         """Seconds since `began` when they are too many, else 0."""
         held = self.monotonic() - began
-        return held if held > self._slow_s else 0.0
+        return held if held > self.slow_s else 0.0
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -8,14 +8,14 @@ once, or one starts while the process is held or its gate is closed.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from .calls import HANDLING, Handling, Request, no_process
-from .cell import ALIVE, EXITING, Cell
+from .calls import HANDLING, Answer, Handling, PendingCall, Request, no_process
+from .cell import ALIVE, EXITING, NOT_NOW, Cell
 from .control import Errand
 from .errors import CalleeExited, CallError, NotCallable, RemoteError
 from .exits import is_word
@@ -54,6 +54,8 @@ class ServerCell(Cell):
         if self.control is not None and self.control.redirected(message):
             return
         if self.mailbox is None:
+            if not self.scheduled and type(message) is Request and self._begin_task(message):
+                return
             self.mailbox = deque((message,))
         else:
             self.mailbox.append(message)
@@ -106,6 +108,65 @@ class ServerCell(Cell):
                 return steps
         return None
 
+    # -- an idle server, without a turn of the scheduler ---------------------------------------------------
+
+    def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """See `Cell.at_once`: a `def` method runs here and now, in the process's own context."""
+        method = self.server._quorate_plain.get(name)
+        if (
+            method is None
+            or self.scheduled
+            or self.mailbox is not None
+            or self.control is not None
+            or self.state != ALIVE
+        ):
+            return NOT_NOW
+        self.scheduled = True  # whatever comes meanwhile waits its turn
+        scheduler = self.kernel.scheduler
+        began = scheduler.monotonic()
+        try:
+            result = self.context.run(method, self.server, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
+            answer = Answer()
+            self._current = Request(name, args, kwargs, answer)
+            self._failed(error, frames=1)
+            self.rest()
+            raise answer.error from answer.error.__cause__
+        if scheduler.monotonic() - began > scheduler.slow_s:
+            scheduler.report_slow(self.describe(), scheduler.monotonic() - began)
+        if type(result) is CoroutineType:
+            pending = PendingCall(self.kernel.loop.create_future(), name, self.pid)
+            self._start_task(Request(name, args, kwargs, pending), result)
+            return pending
+        if self.mailbox is None and self.state == ALIVE and self.control is None:
+            self.scheduled = False
+        else:
+            self.rest()
+        return result
+
+    def _begin_task(self, request: Request) -> bool:
+        """Begin an `async def` method in its task, which first runs in a later turn of the loop. False: it is none."""
+        server = self.server
+        method = server._quorate_methods.get(request.method)
+        if method is None or request.method in server._quorate_plain or self.control is not None:
+            return False
+        self.scheduled = True
+        self._current = request
+        try:
+            steps = self.context.run(method, server, *request.args, **request.kwargs)
+        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
+            self._failed(error, frames=1)
+            self.rest()
+            return True
+        self._start_task(request, steps)
+        return True
+
+    def _start_task(self, request: Request, steps: Steps) -> None:
+        self._current = request
+        self._handling = Handling((*request.chain, self.pid))
+        self.context.run(HANDLING.set, self._handling)
+        self.activation = self.kernel.scheduler.start(self, steps, self.context, self.label)
+
     # -- one message ---------------------------------------------------------------------------------------
 
     def _begin(self, item: Any) -> Steps | None:
@@ -114,7 +175,7 @@ class ServerCell(Cell):
         try:
             result = self._invoke(item)
         except BaseException as error:  # noqa: BLE001 -- whatever a method raises is its process's end alone
-            self._failed(error, at_the_call=True)
+            self._failed(error, frames=2)
             return None
         if type(result) is not CoroutineType:
             if type(item) is Request or not isawaitable(result):
@@ -158,8 +219,11 @@ class ServerCell(Cell):
         if type(item) is Request or type(item) is Errand:
             item.give(value)
 
-    def _failed(self, error: BaseException, *, at_the_call: bool = False) -> None:
-        """A handler raised. What becomes of the process, and what its caller is told."""
+    def _failed(self, error: BaseException, *, frames: int = 0) -> None:
+        """A handler raised. What becomes of the process, and what its caller is told.
+
+        `frames` of ours stand above the method when it was just being called; 0 when it was resumed.
+        """
         item = self._current
         if isinstance(error, _Refused):
             self._tell(item, error.answer)
@@ -170,7 +234,7 @@ class ServerCell(Cell):
             self._tell(
                 item, CalleeExited(f"{self.pid} was stopped while it handled the call: {show(why)}", why)
             )
-        elif at_the_call and type(item) is Request and _did_not_fit(error):
+        elif frames and type(item) is Request and _did_not_fit(error, frames):
             self._tell(item, NotCallable(f"{self.label}.{item.method}: {error}: nothing happened"))
         elif isinstance(error, Exit):
             self._tell(item, CalleeExited(f"{self.pid} ended itself: {show(error.reason)}", error.reason))
@@ -296,11 +360,15 @@ class _Refused(Exception):
         self.answer = answer
 
 
-def _did_not_fit(error: BaseException) -> bool:
-    """Whether a method was called with arguments that it does not take: then no line of it has run."""
-    trace = error.__traceback__  # of _begin, of _invoke, and of the method if it began
-    inner = trace.tb_next if trace is not None else None
-    return isinstance(error, TypeError) and inner is not None and inner.tb_next is None
+def _did_not_fit(error: BaseException, frames: int) -> bool:
+    """Whether a method was called with arguments that it does not take: then no line of it has run.
+
+    The traceback has `frames` of ours, and one of the method if it began.
+    """
+    trace = error.__traceback__
+    for _ in range(frames - 1):
+        trace = trace.tb_next if trace is not None else None
+    return isinstance(error, TypeError) and trace is not None and trace.tb_next is None
 
 
 async def _awaiting(result: Any) -> Any:

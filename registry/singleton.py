@@ -78,7 +78,7 @@ class Singleton(GenServer, Generic[State]):
         methods = {
             name: method for name, method in cls._quorate_methods.items() if not hasattr(Singleton, name)
         }
-        cls._quorate_methods = {**methods, MESSAGE: _message, RECONCILE: _reconcile}
+        cls._quorate_set_methods({**methods, MESSAGE: _message, RECONCILE: _reconcile})
 
     def take_over(self, state: State | None) -> Awaitable[None] | None:
         """Begin, or go on, with `state`: what `hand_over` or the last checkpoint gave; None: there never was any.
