@@ -481,6 +481,22 @@ def test_an_attempt_whose_packet_a_cut_swallows_is_made_again() -> None:
     on_wires(test)
 
 
+def test_an_attempt_whose_answer_a_cut_holds_up_is_through_after_the_heal() -> None:
+    async def test(wires: Wires) -> None:
+        a, b = Side(), Side()
+        wires.listen("b", lambda: b)
+        dialling = wires.dial("a", "b", a)
+        await wires.sleep(LATENCY_S * 1.5)
+        wires.cut("b", "a")
+        await wires.sleep(5.0)
+        assert not dialling.done() and b.told() == ["made"]
+        wires.mend("b", "a")
+        await dialling
+        assert a.told() == b.told() == ["made"]
+
+    on_wires(test)
+
+
 def test_an_attempt_that_its_caller_gives_up_leaves_nothing() -> None:
     async def test(wires: Wires) -> None:
         b = Side()
@@ -659,6 +675,18 @@ def test_a_reset_ends_also_a_connection_that_waits_to_be_closed() -> None:
         b.end.abort()
         await wires.sleep(1.0)
         assert a.told() == ["made", "pause", "ConnectionResetError"] and not wires.hosts["a"].ends
+
+    on_wires(test)
+
+
+def test_data_that_reaches_a_killed_process_is_answered_by_a_reset() -> None:
+    async def test(wires: Wires) -> None:
+        a, _ = await wires.pair(a=Side(keep=True))
+        a.end.write(b"under way")
+        await wires.sleep(LATENCY_S / 2)
+        wires.kill("b")
+        await wires.sleep(5.0)
+        assert a.told() == ["made", "eof", "ConnectionResetError"]
 
     on_wires(test)
 
