@@ -149,11 +149,6 @@ class Scheduler:
         activation.task = asyncio.Task(activation, loop=self.loop, name=name, context=context)
         return activation
 
-    def slow(self, began: float) -> float:
-        """Seconds since `began` when they are too many, else 0."""
-        held = self.monotonic() - began
-        return held if held > self.slow_s else 0.0
-
 
 def _raise(error: BaseException) -> NoReturn:
     raise error
@@ -222,13 +217,14 @@ class Activation(Coroutine[Any, Any, None]):
         return getattr(self._steps, "cr_await", None)
 
     def _step(self, error: BaseException | None) -> Any:
-        began = self._scheduler.monotonic()
+        scheduler = self._scheduler
+        began = scheduler.monotonic()
         try:
             return self._advance(error)
         finally:
-            held = self._scheduler.slow(began)
-            if held:
-                self._scheduler.report_slow(self._stepped.describe(), held)
+            held = scheduler.monotonic() - began
+            if held > scheduler.slow_s:
+                scheduler.report_slow(self._stepped.describe(), held)
 
     def _advance(self, error: BaseException | None) -> Any:
         stepped = self._stepped

@@ -153,7 +153,7 @@ class ServerCell(Cell):
         self.scheduled = True
         self._current = request
         try:
-            steps = self.context.run(method, server, *request.args, **request.kwargs)
+            steps = method(server, *request.args, **request.kwargs)  # no line of it runs yet
         except BaseException as error:  # noqa: BLE001 -- as in `_begin`
             self._failed(error, frames=1)
             self.rest()
@@ -163,7 +163,7 @@ class ServerCell(Cell):
 
     def _start_task(self, request: Request, steps: Steps) -> None:
         self._current = request
-        self._handling = Handling((*request.chain, self.pid))
+        self._handling = Handling((*request.chain, self.pid) if request.chain else (self.pid,))
         self.context.run(HANDLING.set, self._handling)
         self.activation = self.kernel.scheduler.start(self, steps, self.context, self.label)
 
