@@ -56,6 +56,12 @@ def _pause(
     return Kind(f"pause-{name}", "pause", doc, says, takes, 0.1, longest, min_nodes, (1.0, 60.0), amount_is)
 
 
+def _syncing(suffix: str, doc: str) -> Kind:
+    says = "each sync takes {amount:.3f} s more, then every node crashed" + suffix.replace("-", " ")
+    amount_is = "seconds that are added to each sync"
+    return Kind(f"crash-all-syncing{suffix}", "crash", doc, says, "none", 0.2, 1.0, 1, (0.01, 0.4), amount_is)
+
+
 _PARTITIONS = (
     _partition(
         "one", "one node is cut off from all the others", "{nodes} cut off from all the others", "one"
@@ -236,18 +242,8 @@ _PROCESSES = (
         "none",
         longest=1.0,
     ),
-    Kind(
-        "crash-all-syncing",
-        "crash",
-        "syncs take long, and in the midst of them every node loses power",
-        "each sync takes {amount:.3f} s more, then every node crashed",
-        "none",
-        0.2,
-        1.0,
-        1,
-        (0.01, 0.4),
-        "seconds that are added to each sync",
-    ),
+    _syncing("", "syncs take long, and in the midst of them every node loses power"),
+    _syncing("-out-of-order", "the same, and each disk keeps what it likes of what was not synced"),
     _pause("one", "a process stands still, and goes on later", "{nodes}"),
     _pause("leader", "the leader's process stands still", "the leader (else {nodes})"),
     _pause("minority", "a minority of processes stands still", "{nodes}", "minority", 3),

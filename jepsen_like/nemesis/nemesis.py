@@ -221,6 +221,7 @@ def _table() -> dict[str, type[Injury]]:
         "partition-fading-leader": Fading,
         "kill-all-elected": StopWhenElected,
         "crash-all-syncing": StopWhileSyncing,
+        "crash-all-syncing-out-of-order": StopWhileSyncing,
         "link-hold": Hold,
         "link-latency": Slow,
         "link-latency-all": Slow,

@@ -61,7 +61,7 @@ class StopWhileSyncing(Injury):
         dirty = sum(self.sim.disk(name).dirty() for name in running)
         for name in running:
             self.scene.hold_down(self, name)
-            self.sim.crash(name)
+            self.sim.crash(name, out_of_order=self.fault.kind.endswith("out-of-order"))
         self.evidence = len(running)
         self.detail = f"{len(running)} machines off; {dirty} unsynced changes at stake"
 
