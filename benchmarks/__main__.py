@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from . import cluster, linear, raft_core, simulation
+from . import actors, cluster, linear, raft_core, simulation
 from .table import Row, as_json, show
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "actors": actors.run,
     "raft-core": raft_core.run,
     "registry": cluster.registry,
     "failover": cluster.failover,
