@@ -8,7 +8,7 @@ HOSTILE = (
     "</script><script>document.documentElement.dataset.report = 'taken'</script>",
     "<!--<script>",
     "<img src=https://example.org/x onerror=alert(1)>",
-    "\"' onmouseover=\"alert(1)\" x='",
+    '"\' onmouseover="alert(1)" x=\'',
     "]]></failure><testcase name='x'/>",
     "&lt;&#60;&amp;",
     "\x00\x07\x1b[31m\x7f\x9f",
@@ -38,7 +38,9 @@ def hostile_record() -> RunRecord:
         time_s=20.0,
         history=history,
         verdicts=tuple(Verdict(text, "invalid", 1, text, (text, text)) for text in HOSTILE),
-        faults=tuple(FaultRecord(text, (text,), n * 10**9, None, n % 2, text) for n, text in enumerate(HOSTILE)),
+        faults=tuple(
+            FaultRecord(text, (text,), n * 10**9, None, n % 2, text) for n, text in enumerate(HOSTILE)
+        ),
         leaders=tuple(LeaderRecord(n * 10**9, text, n, True) for n, text in enumerate(HOSTILE)),
         windows=tuple(Window(text, indices, 1, text) for text in HOSTILE),
         trace_hash="".join(HOSTILE),

@@ -15,7 +15,9 @@ from quorate.jepsen_like.report import render
 from .hostile import hostile_record
 from .synthetic import synthetic_run
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
+)
 
 
 def document(record: RunRecord, folder: pathlib.Path, fragment: str = "") -> str:
@@ -26,7 +28,14 @@ def document(record: RunRecord, folder: pathlib.Path, fragment: str = "") -> str
     options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run")
     shown = ("--window-size=1400,9000", "--virtual-time-budget=2000")  # high enough that everything is drawn
     return subprocess.run(
-        [BROWSER, *options, *shown, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri() + fragment],
+        [
+            BROWSER,
+            *options,
+            *shown,
+            f"--user-data-dir={folder / 'profile'}",
+            "--dump-dom",
+            file.as_uri() + fragment,
+        ],
         check=True,
         capture_output=True,
         timeout=90,
@@ -40,7 +49,9 @@ def told(dom: str, name: str) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed: the page's script cannot be run")
+@pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome is installed: the page's script cannot be run"
+)
 @pytest.mark.parametrize(
     "record",
     [
@@ -61,7 +72,9 @@ def test_the_script_of_the_page_runs_without_an_error(record: RunRecord, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed: the page's script cannot be run")
+@pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome is installed: the page's script cannot be run"
+)
 def test_a_link_to_a_span_of_time_shows_that_span(tmp_path: pathlib.Path) -> None:
     record = synthetic_run(300)
     dom = document(record, tmp_path, "#from=10&to=20.5&find=f:whereis")

@@ -56,7 +56,13 @@ def test_kills_and_crashes_put_nodes_down_and_pauses_pause_them() -> None:
 
 def test_owners_of_one_name_at_once_stand_in_lanes_of_their_own() -> None:
     history = History()
-    for time_s, f, fence in ((1, "held", 1), (2, "released", 1), (2, "held", 2), (3, "held", 3), (4, "released", 2)):
+    for time_s, f, fence in (
+        (1, "held", 1),
+        (2, "released", 1),
+        (2, "held", 2),
+        (3, "held", 3),
+        (4, "released", 2),
+    ):
         history.note(time_s, "n1", f, "orders", {"fence": fence, "owner": f"<n1#1:{fence}>"})
     history.note(5, "n1", "held", "orders", {"fence": 4, "owner": "<n1#1:4>"})
     claims = page_data(run_of(history), marks_of(history))["claims"]

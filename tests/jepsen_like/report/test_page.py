@@ -157,7 +157,9 @@ def tamed(record: RunRecord) -> RunRecord:
         workload="tame",
         nodes=tuple(names.values()),
         history=history,
-        verdicts=tuple(Verdict("v", "invalid", 1, f"the {v.summary == ''}", ("p", "p")) for v in record.verdicts),
+        verdicts=tuple(
+            Verdict("v", "invalid", 1, f"the {v.summary == ''}", ("p", "p")) for v in record.verdicts
+        ),
         faults=tuple(replace(f, kind=names[f.kind], nodes=("n",), detail="d") for f in record.faults),
         leaders=tuple(replace(leader, node=names[leader.node]) for leader in record.leaders),
         windows=tuple(Window("k", window.indices, 1, "why") for window in record.windows),
@@ -173,7 +175,7 @@ def test_a_page_of_hostile_texts_can_be_stored_and_keeps_them_readable() -> None
         "</script><script>document.documentElement.dataset.report = 'taken'</script>",
         "<!--<script>",
         "<img src=https://example.org/x onerror=alert(1)>",
-        "\"' onmouseover=\"alert(1)\" x='",
+        '"\' onmouseover="alert(1)" x=\'',
         "]]></failure><testcase name='x'/>",
         "&lt;&#60;&amp;",
         "\\x00\\x07\\x1b[31m\\x7f\\x9f",
@@ -195,7 +197,10 @@ def test_the_embedded_data_holds_no_character_that_ends_a_script() -> None:
 
 def test_on_top_stand_the_outcome_the_seed_and_the_command(record: RunRecord, text: str) -> None:
     page = read(text)
-    assert page.all("h1")[0].text.strip() == "registry" and page.all("title")[0].text == "invalid: seed 7 · registry"
+    assert (
+        page.all("h1")[0].text.strip() == "registry"
+        and page.all("title")[0].text == "invalid: seed 7 · registry"
+    )
     assert page.all("span", "big")[0].text == "invalid"
     assert [e.text for e in page.all("code") if e.attributes.get("id") == "command"] == [record.command]
 
@@ -286,7 +291,12 @@ def test_a_record_of_nothing_is_a_page_that_says_so() -> None:
     page = read(render(EMPTY))
     said = " ".join(e.text for e in page.all("p"))
     assert page.all("span", "big")[0].text == "unknown"
-    for text in ("no checker was run", "The history is empty", "No faults were injected", "There is no command"):
+    for text in (
+        "no checker was run",
+        "The history is empty",
+        "No faults were injected",
+        "There is no command",
+    ):
         assert text in said
 
 
@@ -301,7 +311,9 @@ def test_of_a_long_window_the_last_operations_are_drawn_and_all_are_listed() -> 
     history = History()
     for process in range(100):
         history.complete(process, history.invoke(process, 0, "read", "k"), "ok", process)
-    text = render(replace(EMPTY, history=history, windows=(Window("k", tuple(range(200)), 199, "it read 99"),)))
+    text = render(
+        replace(EMPTY, history=history, windows=(Window("k", tuple(range(200)), 199, "it read 99"),))
+    )
     drawing = text[text.index('<div class="drawing"') :].split("</svg>")[0]
     assert [int(index) for index in re.findall(r">#(\d+)</text>", drawing)] == list(range(80, 200))
     assert "40 operations not drawn" in text

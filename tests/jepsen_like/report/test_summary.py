@@ -27,7 +27,9 @@ from .synthetic import synthetic_run
 
 GOOD = summarise(synthetic_run(100, seed=1, fails=False))
 BAD = summarise(synthetic_run(100, seed=2))
-VAIN = replace(GOOD, seed=3, outcome="unknown", verdicts=(Verdict("claims", "unknown", 0, "nothing to check"),))
+VAIN = replace(
+    GOOD, seed=3, outcome="unknown", verdicts=(Verdict("claims", "unknown", 0, "nothing to check"),)
+)
 
 
 def cases_of(text: str) -> list[ElementTree.Element]:
@@ -53,7 +55,9 @@ def test_json_is_one_document_per_run_in_their_order() -> None:
     first: dict[str, Any] = documents[0]
     assert first["command"] == BAD.command and first["trace_hash"] == BAD.trace_hash
     assert [fault["evidence"] for fault in first["faults"]] == [fault.evidence for fault in BAD.faults]
-    assert [verdict["checker"] for verdict in first["verdicts"]] == [verdict.checker for verdict in BAD.verdicts]
+    assert [verdict["checker"] for verdict in first["verdicts"]] == [
+        verdict.checker for verdict in BAD.verdicts
+    ]
     assert first["figures"] == BAD.figures and first["operations"] == BAD.operations
     assert first["windows"][0]["culprit"] == BAD.windows[0].culprit
 
@@ -95,7 +99,10 @@ def test_hostile_texts_harm_no_summary() -> None:
     for link in HOSTILE:
         page = read(index_page([run], [link]).encode("utf-8").decode("utf-8"))
         assert not page.all("script") and not page.all("img")
-        assert [sorted(e.attributes) for e in page.all("a")] == [["aria-label", "class", "href", "title"], ["href"]]
+        assert [sorted(e.attributes) for e in page.all("a")] == [
+            ["aria-label", "class", "href", "title"],
+            ["href"],
+        ]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,11 @@ def test_each_character_of_markup_is_escaped() -> None:
     )
 
 
-@given(st.recursive(ANY_TEXT | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner)))
+@given(
+    st.recursive(
+        ANY_TEXT | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner)
+    )
+)
 def test_embedded_data_is_the_same_json_in_harmless_characters(value: object) -> None:
     text = embedded(value)
     assert json.loads(text) == value
@@ -58,4 +62,10 @@ def test_the_rest_of_the_words() -> None:
     assert (count(1, "fault"), count(1200, "fault")) == ("1 fault", "1,200 faults")
     assert brief({"owner": "<n1#2:3>", "fence": 7}) == "owner <n1#2:3>, fence 7"
     assert (brief([0, "x"]), brief("x"), brief(None)) == ('[0, "x"]', "x", "null")
-    assert (figure(1234567), figure(1.25), figure(True), figure("all"), figure([1])) == ("1,234,567", "1.25", "true", "all", "[1]")
+    assert (figure(1234567), figure(1.25), figure(True), figure("all"), figure([1])) == (
+        "1,234,567",
+        "1.25",
+        "true",
+        "all",
+        "[1]",
+    )
