@@ -66,7 +66,7 @@ def test_the_script_of_the_page_runs_without_an_error(record: RunRecord, tmp_pat
     assert told(dom, "report") == "ready"
     tracks = re.findall(r'<canvas role="img" aria-label="(\w+)', dom)
     if len(record.history):
-        assert tracks == "overview axis Faults Nodes Ownership Processes Latency Rate".split()
+        assert tracks == ["overview", "axis", "Faults", "Nodes", "Ownership", "Processes", "Latency", "Rate"]
         begun = len(record.history.pairs())
         assert re.search(rf"In view: .* {begun:,} operations? begun", dom)
 
