@@ -20,7 +20,9 @@ FAULT_ROW = 22
 CHAR = 7.3  # width of a character of the drawing's font
 WIDTH = 1100  # what a window takes at least
 FAULTS_LIMIT = 8  # drawn; the rest is in the table of faults
-DRAWN_LIMIT = 60  # operations drawn: those that began last before the culprit; the rest is in the table of entries
+DRAWN_LIMIT = (
+    60  # operations drawn: those that began last before the culprit; the rest is in the table of entries
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,16 @@ def window_section(record: RunRecord, window: Window, marks: Sequence[Mark]) -> 
     drawn = _nearest(window, members)
     more = ""
     if (faults_left := len(faults) - FAULTS_LIMIT) > 0:
-        more += f'<p class="sub">{count(faults_left, "more fault")} of that time: see the table of faults.</p>'
+        more += (
+            f'<p class="sub">{count(faults_left, "more fault")} of that time: see the table of faults.</p>'
+        )
     if members_left := len(members) - len(drawn):
         more += f'<p class="sub">{count(members_left, "operation")} not drawn: see the entries.</p>'
-    told = "no order of them gives these answers" if len(members) > 1 else "nothing else that happened explains it"
+    told = (
+        "no order of them gives these answers"
+        if len(members) > 1
+        else "nothing else that happened explains it"
+    )
     return f"""<section class="window">
 <h2>What cannot be explained</h2>
 <p class="why">{escape(window.why)}</p>

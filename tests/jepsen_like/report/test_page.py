@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorate.jepsen_like.history import Completion, History
+from quorate.jepsen_like.history import Completion, History, Op
 from quorate.jepsen_like.record import FaultRecord, RunRecord, Window
 from quorate.jepsen_like.report import render
 from quorate.jepsen_like.report.html import SCRIPTS, STYLES, asset
@@ -51,7 +51,7 @@ def test_every_entry_of_the_history_is_in_the_data_once(record: RunRecord, text:
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["ok", "fail", "info", "note"])), max_size=30))
 def test_every_entry_of_any_history_is_in_the_data_once(steps: list[tuple[int, str]]) -> None:
     history = History()
-    under_way = {}
+    under_way: dict[int, Op] = {}
     for time_s, (process, what) in enumerate(steps):
         if process in under_way:
             outcome: Completion = "fail" if what == "fail" else "ok" if what == "ok" else "info"
@@ -147,8 +147,8 @@ def tamed(record: RunRecord) -> RunRecord:
         key = names[str(op.key)]
         value = {"fence": op.index, "owner": key} if op.f == "held" else key
         if op.type == "invoke":
-            invoked = history.invoke(op.time_s, name, f, key, {"v": value})
-        elif history[-1].type == "invoke":
+            history.invoke(op.time_s, name, f, key, {"v": value})
+        elif (invoked := history[-1]).type == "invoke":
             history.complete(op.time_s, invoked, op.type, value)
         else:
             history.note(op.time_s, name, f, key, value)
