@@ -40,6 +40,7 @@ class GenServer:
     _quorate_methods: ClassVar[dict[str, Callable[..., Any]]] = {}
     _quorate_plain: ClassVar[dict[str, Callable[..., Any]]] = {}  # those of them that are `def`
     _quorate_hooks: ClassVar[frozenset[str]] = frozenset()
+    _quorate_cell_kind: ClassVar[Any] = None  # of behaviours that run in a way of their own; else `ServerCell`
 
     def __init_subclass__(cls, *, behaviour: bool = False, **kwargs: Any) -> None:
         """`class Singleton(GenServer, behaviour=True)`: its own names are hooks, not methods to be called."""

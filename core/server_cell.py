@@ -44,6 +44,9 @@ class ServerCell(Cell):
         self._said_goodbye = False
         self._budget = 0
 
+    def initialised(self) -> None:
+        """`__init__` is through (for behaviours). What it raises refuses the start."""
+
     # -- the mailbox ---------------------------------------------------------------------------------------
 
     def accept(self, message: object) -> None:
@@ -385,12 +388,13 @@ def start(
     if not (isinstance(server_class, type) and issubclass(server_class, GenServer)):
         raise TypeError(f"{server_class!r} is no GenServer class")
     server = server_class.__new__(server_class)
-    cell = ServerCell(kernel, kernel.new_pid(), copy_context(), server)
+    kind: type[ServerCell] = server_class._quorate_cell_kind or ServerCell
+    cell = kind(kernel, kernel.new_pid(), copy_context(), server)
     server._quorate_cell = cell
     cell.scheduled = True  # nothing is handled before __init__ is through
     kernel.adopt(cell)
     try:
-        cell.context.run(_initialise, server, args, kwargs)
+        cell.context.run(_initialise, cell, args, kwargs)
     except Exit as refusal:
         _stillborn(cell, refusal.reason)
         raise CalleeExited(f"{cell.label} refused to start: {show(refusal.reason)}", refusal.reason) from None
@@ -401,9 +405,11 @@ def start(
     return cell
 
 
-def _initialise(server: GenServer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _initialise(cell: ServerCell, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     HANDLING.set(None)
+    server = cell.server
     type(server).__init__(server, *args, **kwargs)
+    cell.initialised()
 
 
 def _stillborn(cell: ServerCell, reason: object) -> None:
