@@ -50,6 +50,7 @@ from .proxy import exported_servers, interrupt, start_held, start_proxy, stop_pr
 from .real import RealClock, RealDisk, RealEntropy, RealNetwork, make_temporary_dir, real_runtime, remove_tree
 from .ref import Ref
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
+from .task import Task, Tasks
 from .timers import sleep, timeout
 
 __all__ = [
@@ -116,6 +117,8 @@ __all__ = [
     "Server",
     "Static",
     "Subscription",
+    "Task",
+    "Tasks",
     "Timer",
     "TooLarge",
     "VersionMismatch",

@@ -12,21 +12,25 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .calls import Deadlines, PendingCall, Request, chain_here, check_cycle, no_process
 from .cell import ALIVE, NOT_NOW, STATES, Cell
 from .codec import Codec
-from .errors import CallCycle, LocalNameTaken, QuorateError, RemoteError
+from .errors import CallCycle, CallError, LocalNameTaken, QuorateError, RemoteError
 from .pid import NOPROC, SHUTDOWN, Alias, Down, MonitorRef, Pid, RemoteName
 from .plain import plain_error
 from .runtime import Clock, Timer
 from .scheduler import Scheduler
 
+if TYPE_CHECKING:
+    from .task import Tasks
+
 log = logging.getLogger("quorate.process")
 
 Hear = Callable[[Down], object]
 Target = Pid | RemoteName | str
+Service = Callable[[Request], object]  # answers by `give` or `refuse`, now or later; what it raises is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,10 @@ class Remote(Protocol):
 
     def demonitor(self, ref: MonitorRef, target: Pid) -> None: ...
 
+    def expect(self, node: str, pending: PendingCall) -> int:
+        """The number under which that node can answer `pending`. Raises `NodeDown` when there is no link."""
+        ...
+
 
 class Kernel:
     """The process table of one node, and all that passes between its processes."""
@@ -105,6 +113,8 @@ class Kernel:
         )
         self.deadlines = Deadlines(clock)
         self.cells: dict[int, Cell] = {}
+        self.services: dict[str, Service] = {}  # what nodes ask of this one, by name: see `node_itself`
+        self.tasks: Tasks  # set by the node
         self.crashes = 0
         self._names: dict[str, Cell] = {}
         self._aliases: dict[int, Cell] = {}
@@ -276,7 +286,7 @@ class Kernel:
         else:
             cell = self.find(to) if type(to) is Pid else self._names.get(str(getattr(to, "name", "")))
         if cell is None:
-            request.refuse(no_process(to))
+            self._ask_node(to, request)
             return
         try:
             check_cycle(request.chain, cell.pid)
@@ -284,6 +294,19 @@ class Kernel:
             request.refuse(cycle)
             return
         cell.accept(request)
+
+    def _ask_node(self, to: Target, request: Request) -> None:
+        """No process has that address: it may be the node itself that is asked, for one of its services."""
+        service = self.services.get(request.method) if to in (self.pid, node_itself(self.name)) else None
+        if service is None:
+            request.refuse(no_process(to))
+            return
+        try:
+            service(request)
+        except CallError as error:
+            request.refuse(error)
+        except Exception as error:  # noqa: BLE001 -- the one who asked is told
+            request.refuse(RemoteError(*plain_error(error)))
 
     def forward(self, to: Pid | RemoteName, message: object) -> None:
         """Send on what was taken from a mailbox; a call is answered from there. A full lane does not refuse it.
@@ -480,3 +503,8 @@ class Kernel:
 
 def _begun(pending: PendingCall) -> None:
     """It is under way already."""
+
+
+def node_itself(node: str) -> RemoteName:
+    """The address of a node, whatever its creation: calls to it are answered by the `services` of its kernel."""
+    return RemoteName(node, "")

@@ -32,6 +32,7 @@ from .ref import Ref
 from .remote import RemoteSide
 from .runtime import Runtime, Timer
 from .server_cell import ServerCell, start
+from .task import Tasks
 from .timers import timeout
 
 log = logging.getLogger("quorate.node")
@@ -135,6 +136,8 @@ class Node:
         )
         codec.extend(Ref, Code.REF, lambda ref: ref.pid, lambda pid: _ref(kernel, pid))
         self._kernel = self._remote.kernel = kernel
+        kernel.tasks = Tasks(kernel, self.exports)
+        kernel.tasks.serve()
         self._remote.start_exported = self._start_exported
         if self._links is not None:
             await self._links.start()
@@ -229,6 +232,11 @@ class Node:
         if isinstance(thing, type):
             return context.run(start, self.kernel, thing, arguments, kwargs).pid
         return context.run(spawn, self.kernel, thing, arguments, kwargs).pid
+
+    @property
+    def tasks(self) -> Tasks:
+        """Functions as processes, whose results are awaited: `await node.tasks.run(fn, *args)`. See `Tasks`."""
+        return self.kernel.tasks
 
     # -- talking to processes ------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from .scheduler import Steps, log
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+    from .task import Tasks
 
 P = ParamSpec("P")
 M = TypeVar("M")
@@ -163,6 +164,11 @@ class Process:
         """`spawn` and `monitor` in one."""
         pid = spawn(self._cell.kernel, body, args, kwargs).pid
         return pid, self.monitor(pid)
+
+    @property
+    def tasks(self) -> "Tasks":
+        """Functions as processes that are linked to this one: `await self.tasks.run(fn, *args)`. See `Tasks`."""
+        return self._cell.kernel.tasks.of(self._cell.pid)
 
     def __repr__(self) -> str:
         return f"Process({self._cell.describe()})"

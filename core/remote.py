@@ -287,6 +287,13 @@ class RemoteSide:
         pending.forget = partial(self._forget, alias)
         return alias
 
+    def expect(self, node: str, pending: PendingCall) -> int:
+        """See `Remote`."""
+        peer = self.peers.get(node)
+        if peer is None:
+            raise self._not_linked(node)
+        return self._expect(peer, pending)
+
     def _forget(self, alias: int) -> None:
         self._take(alias)
 

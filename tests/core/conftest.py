@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from quorate.core import Node, ProcessConfig
-from tests.core.nodes import LOOPS, A, B, World, run_on
+from tests.core.nodes import ALL_LOOPS, LOOPS, A, B, World, run_on
 
 OnOne = Callable[[Node, World], Awaitable[None]]
 OnTwo = Callable[[Node, Node, World], Awaitable[None]]
@@ -56,3 +56,9 @@ def play(request: pytest.FixtureRequest) -> Play:
 def anywhere(request: pytest.FixtureRequest) -> Play:
     """For what must hold whether the other process is on this node or on another one."""
     return Play(*request.param)
+
+
+@pytest.fixture(params=ALL_LOOPS)
+def everywhere(request: pytest.FixtureRequest) -> Play:
+    """One node, or two that are linked, on each kind of loop and on the simulation's."""
+    return Play(request.param, "there")

@@ -27,10 +27,19 @@ from tests.support import ManualClock, SeededEntropy, turns
 
 A, B, C = "a@127.0.0.1:9101", "b@127.0.0.1:9102", "c@127.0.0.1:9103"
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
+ALL_LOOPS = [*LOOPS, "simulation"]
 
 
 def run_on(loop: str, main: Callable[[], Awaitable[None]]) -> None:
     """Run `main` on a loop of that kind; whatever reaches the loop's exception handler fails the test."""
+    if loop == "simulation":
+        from quorate.jepsen_like.simulation import simulate
+
+        async def whole() -> None:
+            await main()
+
+        simulate(whole)
+        return
     unhandled: list[dict[str, Any]] = []
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if loop == "uvloop":

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, assert_type
 
-from quorate.core import Down, ExitSignal, GenServer, Node, Pid, Process, ProcessControl, Ref
+from quorate.core import Down, ExitSignal, GenServer, Node, Pid, Process, ProcessControl, Ref, Task
 
 
 class Counter(GenServer):
@@ -103,6 +103,29 @@ async def starts(node: Node, control: ProcessControl) -> None:
     await node.start(dict)  # type: ignore[type-var]
     node.spawn(body)  # type: ignore[call-arg]
     node.spawn(body, "1")  # type: ignore[arg-type]
+
+
+async def page(url: str, *, tries: int = 1) -> bytes:
+    return url.encode() * tries
+
+
+async def tasks(node: Node, self: Process, names: list[str]) -> None:
+    task = await node.tasks.run(page, "x", tries=2)
+    assert_type(task, Task[bytes])
+    assert_type(await task, bytes)
+    assert_type(await task.result(timeout_s=1.0), bytes)
+    assert_type(await (await self.tasks.on("b@10.0.0.2:9101").run_nolink(page, "x")), bytes)
+    assert_type(await self.tasks.start(page, "x"), Pid)
+    assert_type([one async for one in self.tasks.stream(page, names)], list[bytes])
+    assert_type([one async for one in self.tasks.stream(page, names, ordered=False)], list[bytes])
+    late = node.tasks.stream(page, names, on_timeout="kill_task")
+    assert_type([one async for one in late], list[bytes | TimeoutError])
+    kept = node.tasks.stream(page, names, return_exceptions=True)
+    assert_type([one async for one in kept], list[bytes | Exception])
+
+    await node.tasks.run(page, 1)  # type: ignore[arg-type]
+    await node.tasks.run(page, "x", 2)  # type: ignore[call-arg]
+    await node.tasks.run(len, "x")  # type: ignore[arg-type]
 
 
 def variance(counter: Ref[Counter], double: Ref[Double]) -> None:
