@@ -6,6 +6,7 @@ Everything that other folders use of `core/` is named here; `quorate.core` impor
 from .address import Address, NodeName, parse_seed
 from .answers import decode_answer, encode_error, encode_value
 from .calls import Request
+from .child_spec import ChildSpec, child
 from .client import AdminClient
 from .codec import Codec, canonical, pack, unpack
 from .control import ProcessControl, is_call
@@ -17,6 +18,9 @@ from .errors import (
     CalleeExited,
     CallError,
     CallTimeout,
+    ChildExists,
+    ChildRunning,
+    ChildStartFailed,
     ConfigError,
     CookieError,
     CookieMismatch,
@@ -29,10 +33,13 @@ from .errors import (
     NameInUse,
     NodeDown,
     NoProcess,
+    NoSuchChild,
     NotCallable,
     QuorateError,
     RemoteError,
+    SupervisorError,
     TooLarge,
+    TooManyChildren,
     VersionMismatch,
 )
 from .export import Exports
@@ -51,6 +58,7 @@ from .real import RealClock, RealDisk, RealEntropy, RealNetwork, make_temporary_
 from .ref import Ref
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
 from .task import Task, Tasks
+from .supervisor import ChildCounts, ChildInfo, Supervisor
 from .timers import sleep, timeout
 
 __all__ = [
@@ -66,6 +74,12 @@ __all__ = [
     "Clock",
     "Codec",
     "ConfigError",
+    "ChildCounts",
+    "ChildExists",
+    "ChildInfo",
+    "ChildRunning",
+    "ChildSpec",
+    "ChildStartFailed",
     "CookieError",
     "CookieMismatch",
     "DataDirError",
@@ -96,6 +110,7 @@ __all__ = [
     "NodeDown",
     "NodeLost",
     "NodeName",
+    "NoSuchChild",
     "NodeUp",
     "NotCallable",
     "Peer",
@@ -121,12 +136,16 @@ __all__ = [
     "Tasks",
     "Timer",
     "TooLarge",
+    "Supervisor",
+    "SupervisorError",
     "VersionMismatch",
     "canonical",
     "decode_answer",
     "encode_error",
+    "TooManyChildren",
     "encode_value",
     "exported_servers",
+    "child",
     "interrupt",
     "is_call",
     "make_temporary_dir",

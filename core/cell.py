@@ -11,6 +11,7 @@ links and monitors are told, only when it is DEAD.
 """
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import Request, no_process
 from .exits import Fate, is_word, verdict
-from .pid import KILL, KILLED, Down, ExitSignal, MonitorRef, Pid
+from .pid import KILL, KILLED, SHUTDOWN, Down, ExitSignal, MonitorRef, Pid
 from .plain import show
 from .runtime import Timer
 from .scheduler import Activation
@@ -120,12 +121,18 @@ class Cell:
                 self.reason = KILLED
                 if self.activation is not None:
                     self.activation.cancel()
+                    self.arm_deadline()
             return
         fate, reason = verdict(reason, linked=linked, trapping=self.trapping, own=source == self.pid)
-        if fate is Fate.DELIVERED:
+        if fate is Fate.DELIVERED and not self._obeys(source):
             self.accept(ExitSignal(source, reason))
-        elif fate is Fate.EXITS:
+        elif fate is not Fate.IGNORED:
             self.begin_exit(reason)
+
+    def _obeys(self, source: Pid) -> bool:
+        """Whether exits of `source` end it although it traps: a behaviour ends when its supervisor says so."""
+        oversight = self.kernel.oversight.get(self.pid.serial)
+        return oversight is not None and oversight.obedient and oversight.parent == source
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -150,17 +157,27 @@ class Cell:
 
     def arm_deadline(self) -> None:
         """Its code gets so long to end; then the process is declared dead and no further line of it runs."""
-        if self.deadline is None:
-            self.deadline = self.kernel.clock.call_later(self.kernel.config.exit_deadline_s, self._overdue)
+        if self.deadline is None and (deadline_s := self._exit_deadline_s()) != math.inf:
+            self.deadline = self.kernel.clock.call_later(deadline_s, self.overdue, deadline_s)
 
-    def _overdue(self) -> None:
+    def _exit_deadline_s(self) -> float:
+        usual = self.kernel.config.exit_deadline_s
+        oversight = self.kernel.oversight.get(self.pid.serial)
+        if oversight is None or oversight.deadline_s is None:
+            return usual
+        return min(usual, oversight.deadline_s) if is_word(self.reason, KILLED) else oversight.deadline_s
+
+    def overdue(self, deadline_s: float) -> None:
+        """It has had `deadline_s` seconds to end: declare it dead, if it is not."""
         self.deadline = None
         if self.state != EXITING:
             return
+        if self.pid.serial in self.kernel.oversight and is_word(self.reason, SHUTDOWN):
+            self.reason = KILLED  # a child that does not stop in time is killed
         log.warning(
             "%s did not end within %g s of its exit (%s): abandoned",
             self.describe(),
-            self.kernel.config.exit_deadline_s,
+            deadline_s,
             show(self.reason),
             extra={"quorate": {"event": "abandoned", "pid": self.pid, "reason": self.reason}},
         )

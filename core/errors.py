@@ -15,7 +15,13 @@ QuorateError
 │   ├── CalleeExited        the callee ended before it answered: the outcome is unknown
 │   ├── CallCycle           the call would have waited for itself: nothing happened
 │   ├── NotCallable         no such public method: nothing happened
-│   └── RemoteError         the method raised; carries type, message and traceback text
+│   ├── RemoteError         the method raised; carries type, message and traceback text
+│   └── SupervisorError     a supervisor did not do what it was asked
+│       ├── ChildStartFailed    a child could not be started; its error is the cause
+│       ├── ChildExists         there is a child of that id already: nothing happened
+│       ├── ChildRunning        that child runs (or is being restarted): nothing happened
+│       ├── NoSuchChild         there is no such child: nothing happened
+│       └── TooManyChildren     a dynamic supervisor is at its limit: nothing happened
 ├── LocalNameTaken          another process of this node has that name
 ├── LinkError               a connection to a peer could not be made
 │   ├── CookieMismatch      the peer holds another cookie
@@ -111,6 +117,46 @@ class RemoteError(CallError):
         self.type_name = type_name
         self.text = text
         self.traceback_text = traceback_text
+
+
+class SupervisorError(CallError):
+    """A supervisor did not do what it was asked."""
+
+
+class ChildStartFailed(SupervisorError):
+    """The child `child` could not be started: `reason` (also the `__cause__`, when it is an exception) says why.
+
+    Whatever was started with it has been stopped again.
+    """
+
+    def __init__(self, message: str, child: object = None, reason: object = None) -> None:
+        super().__init__(message)
+        self.child = child
+        self.reason = reason
+
+
+class ChildExists(SupervisorError):
+    """There is a child of that id already; `pid` is it, None when it is stopped. Nothing happened."""
+
+    def __init__(self, message: str, pid: object = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+class ChildRunning(SupervisorError):
+    """That child runs, as `pid`, or is being restarted (None): terminate it first. Nothing happened."""
+
+    def __init__(self, message: str, pid: object = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+class NoSuchChild(SupervisorError):
+    """There is no such child. Nothing happened."""
+
+
+class TooManyChildren(SupervisorError):
+    """A dynamic supervisor has `max_children` children already. Nothing happened."""
 
 
 class LocalNameTaken(QuorateError):

@@ -18,6 +18,7 @@ from .calls import Deadlines, PendingCall, Request, chain_here, check_cycle, no_
 from .cell import ALIVE, NOT_NOW, STATES, Cell
 from .codec import Codec
 from .errors import CallCycle, CallError, LocalNameTaken, QuorateError, RemoteError
+from .oversight import Oversight
 from .pid import NOPROC, SHUTDOWN, Alias, Down, MonitorRef, Pid, RemoteName
 from .plain import plain_error
 from .runtime import Clock, Timer
@@ -116,6 +117,7 @@ class Kernel:
         self.services: dict[str, Service] = {}  # what nodes ask of this one, by name: see `node_itself`
         self.tasks: Tasks  # set by the node
         self.crashes = 0
+        self.oversight: dict[int, Oversight] = {}  # of supervised processes, by serial
         self._names: dict[str, Cell] = {}
         self._aliases: dict[int, Cell] = {}
         self._node_watchers: dict[int, Cell] = {}
@@ -158,6 +160,7 @@ class Kernel:
         for alias in cell.aliases or ():
             self._aliases.pop(alias, None)
         self._node_watchers.pop(cell.pid.serial, None)
+        oversight = self.oversight.pop(cell.pid.serial, None)
         for ref, target in (cell.watching or {}).items():
             self.release(ref, target)
         links, cell.links = cell.links, None
@@ -166,6 +169,8 @@ class Kernel:
             self.signal(self.emit_exit, cell.pid, pid, cell.reason, True)
         for ref, hear in (watchers or {}).items():
             self.signal(hear, Down(ref, cell.pid, cell.reason))
+        if self._stopping and oversight is not None and oversight.supervises:
+            self._stop_orphans(cell.pid)
         if self._empty is not None and not self.cells and not self._empty.done():
             self._empty.set_result(None)
 
@@ -186,14 +191,25 @@ class Kernel:
             self._dispatching = False
 
     async def stop(self) -> None:
-        """End all processes with the reason "shutdown", whether they trap exits or not; return when all are gone."""
+        """End all processes with the reason "shutdown", whether they trap exits or not; return when all are gone.
+
+        The children of a supervisor are stopped by it, in its order.
+        """
         self._stopping = True
         for cell in list(self.cells.values()):
-            cell.begin_exit(SHUTDOWN)
+            oversight = self.oversight.get(cell.pid.serial)
+            if oversight is None or self.find(oversight.parent) is None:
+                cell.begin_exit(SHUTDOWN)
         if self.cells:
             self._empty = self.loop.create_future()
             await self._empty
         self.deadlines.close()
+
+    def _stop_orphans(self, parent: Pid) -> None:
+        """A supervisor has died while the node stops, and can stop its children no more."""
+        for serial, oversight in list(self.oversight.items()):
+            if oversight.parent == parent:
+                self.cells[serial].begin_exit(SHUTDOWN)
 
     def info(self, pid: Pid) -> ProcessInfo | None:
         cell = self.find(pid)

@@ -26,12 +26,13 @@ from .frames import Channel
 from .gen_server import GenServer
 from .kernel import Hear, Kernel, ProcessConfig, ProcessInfo
 from .link import Peer
-from .pid import Alias, Down, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
+from .pid import SHUTDOWN, Alias, Down, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
 from .process import Process, spawn
 from .ref import Ref
 from .remote import RemoteSide
 from .runtime import Runtime, Timer
 from .server_cell import ServerCell, start
+from .supervisor import Supervisor, begin
 from .task import Tasks
 from .timers import timeout
 
@@ -179,8 +180,17 @@ class Node:
         return spawn(self.kernel, body, args, kwargs).pid
 
     async def start(self, server: Callable[P, S], /, *args: P.args, **kwargs: P.kwargs) -> Ref[S]:
-        """Start a `GenServer`: `ref = await node.start(Counter, start=3)`. Raises what its `__init__` raises."""
+        """Start a `GenServer`: `ref = await node.start(Counter, start=3)`. Raises what its `__init__` raises.
+
+        A `Supervisor` has started its children when this returns. Raises `ChildStartFailed` when it could not.
+        """
         cell = start(self.kernel, server, args, kwargs)
+        if isinstance(cell.server, Supervisor):
+            try:
+                await begin(cell)
+            except asyncio.CancelledError:
+                cell.begin_exit(SHUTDOWN)
+                raise
         return Ref(self.kernel, cell.pid)
 
     def export(self, thing: T, name: str | None = None) -> T:
