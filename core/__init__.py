@@ -57,8 +57,9 @@ from .proxy import exported_servers, interrupt, start_held, start_proxy, stop_pr
 from .real import RealClock, RealDisk, RealEntropy, RealNetwork, make_temporary_dir, real_runtime, remove_tree
 from .ref import Ref
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
-from .task import Task, Tasks
 from .supervisor import ChildCounts, ChildInfo, Supervisor
+from .sys import Statistics, Sys, TraceEvent
+from .task import Task, Tasks
 from .timers import sleep, timeout
 
 __all__ = [
@@ -71,15 +72,15 @@ __all__ = [
     "CallTimeout",
     "CalleeExited",
     "Channel",
-    "Clock",
-    "Codec",
-    "ConfigError",
     "ChildCounts",
     "ChildExists",
     "ChildInfo",
     "ChildRunning",
     "ChildSpec",
     "ChildStartFailed",
+    "Clock",
+    "Codec",
+    "ConfigError",
     "CookieError",
     "CookieMismatch",
     "DataDirError",
@@ -106,11 +107,11 @@ __all__ = [
     "NameInUse",
     "Network",
     "NoProcess",
+    "NoSuchChild",
     "Node",
     "NodeDown",
     "NodeLost",
     "NodeName",
-    "NoSuchChild",
     "NodeUp",
     "NotCallable",
     "Peer",
@@ -131,21 +132,24 @@ __all__ = [
     "Runtime",
     "Server",
     "Static",
+    "Statistics",
     "Subscription",
+    "Supervisor",
+    "SupervisorError",
+    "Sys",
     "Task",
     "Tasks",
     "Timer",
     "TooLarge",
-    "Supervisor",
-    "SupervisorError",
+    "TooManyChildren",
+    "TraceEvent",
     "VersionMismatch",
     "canonical",
+    "child",
     "decode_answer",
     "encode_error",
-    "TooManyChildren",
     "encode_value",
     "exported_servers",
-    "child",
     "interrupt",
     "is_call",
     "make_temporary_dir",

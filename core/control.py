@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from .calls import Request
 from .errors import CallError
@@ -42,13 +42,34 @@ class Errand:
             self.done.set_exception(error)
 
 
+class Observer(Protocol):
+    """Who is told of a process's messages."""
+
+    def begins(self, item: object) -> None:
+        """The process begins to handle a message. Must not raise."""
+        ...
+
+
 class ProcessControl:
     """The control of one `GenServer` process. All but `run` and `drain` return at once."""
 
-    __slots__ = ("_cell", "_ended", "_errands", "_gate", "_held", "_redirect")
+    __slots__ = (
+        "_cell",
+        "_ended",
+        "_errands",
+        "_gate",
+        "_held",
+        "_redirect",
+        "_suspended",
+        "kept",
+        "observer",
+    )
 
     def __init__(self, cell: "ServerCell") -> None:
+        self.kept = False  # somebody has it: it must stay the control of its process
+        self.observer: Observer | None = None
         self._cell = cell
+        self._suspended = False
         self._gate: Callable[[], bool] | None = None
         self._held = False
         self._redirect: Pid | RemoteName | None = None
@@ -97,6 +118,19 @@ class ProcessControl:
         self._held = False
         self._wake()
 
+    @property
+    def suspended(self) -> bool:
+        return self._suspended
+
+    def suspend(self) -> None:
+        """As `hold`, but apart from it: this one is for people (`sys`), and only `resume` ends it."""
+        self._suspended = True
+
+    def resume(self) -> None:
+        """Go on, unless it is held too."""
+        self._suspended = False
+        self._wake()
+
     async def drain(self) -> None:
         """Return when the message in progress is done (`hold` first, or the next one begins at once).
 
@@ -138,18 +172,39 @@ class ProcessControl:
         What it returns is awaited if it can be. What it raises is raised here and does the process no harm (but
         `Exit`, which ends it). Raises `CalleeExited` when the process ends first. There is no deadline.
         """
+        return await self.post(function)
+
+    def post(self, function: Callable[[Any], Any]) -> "asyncio.Future[Any]":
+        """`run` without the waiting. Raises `CalleeExited` when the process has ended already."""
         if self._ended is not None:
             raise self._ended
         errand = Errand(function, self._cell.kernel.loop.create_future())
         self._errands.append(errand)
         self._wake()
-        return await errand.done
+        return errand.done
 
     # -- for the cell --------------------------------------------------------------------------------------
 
     def may_handle(self) -> bool:
         """Whether the next message may begin."""
-        return not self._held and self.gate_open()
+        return not self._held and not self._suspended and self.gate_open()
+
+    def begins(self, item: object) -> None:
+        """The process begins to handle a message."""
+        if self.observer is not None:
+            self.observer.begins(item)
+
+    def has_work(self) -> bool:
+        """Whether anything here still matters to the process."""
+        return (
+            self.kept
+            or self._held
+            or self._suspended
+            or self._gate is not None
+            or self._redirect is not None
+            or self.observer is not None
+            or bool(self._errands)
+        )
 
     def has_errand(self) -> bool:
         return bool(self._errands)
@@ -177,6 +232,19 @@ class ProcessControl:
     def _wake(self) -> None:
         if self._ended is None:
             self._cell.kernel.scheduler.wake(self._cell)
+
+
+def control_of(cell: "ServerCell") -> ProcessControl:
+    """The control of a process; made when there is none."""
+    if cell.control is None:
+        cell.control = ProcessControl(cell)
+    return cell.control
+
+
+def let_go(cell: "ServerCell") -> None:
+    """Take the control off a process again when nothing needs it: without one it is quicker."""
+    if cell.control is not None and not cell.control.has_work():
+        cell.control = None
 
 
 def _nothing(server: object) -> None:

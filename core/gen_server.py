@@ -22,7 +22,7 @@ node, so use `asyncio.to_thread` in it.
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 from .cell import Cell
@@ -87,6 +87,25 @@ class GenServer:
         (Erlang runs it only for servers that trap exits; here it is what `finally` is to a body.)
         """
         return None
+
+    def _quorate_state(self) -> dict[str, Any]:
+        """Its state, for people: its attributes by name. A behaviour whose state is elsewhere adds it."""
+        names = [name for kind in type(self).__mro__ for name in _slots(kind)]
+        found = {name: getattr(self, name) for name in names if hasattr(self, name)} | vars(self)
+        return {name: value for name, value in found.items() if not name.startswith("_quorate_")}
+
+    def _quorate_replace(self, changes: Mapping[str, Any]) -> None:
+        """Set attributes. Raises `ValueError` for those of the library, before any is set."""
+        own = sorted(name for name in changes if name.startswith("_quorate_"))
+        if own:
+            raise ValueError(f"{own[0]} is not part of the state")
+        for name, value in changes.items():
+            setattr(self, name, value)
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def public_methods(cls: type) -> dict[str, Callable[..., Any]]:

@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, o
 from .address import NodeName
 from .calls import PendingCall
 from .codec import Code, Codec
-from .control import ProcessControl
+from .control import ProcessControl, control_of
 from .errors import ConfigError, DecodeError, LinkError, NoProcess, NotCallable
 from .export import Exports
 from .frames import Channel
@@ -33,6 +33,7 @@ from .remote import RemoteSide
 from .runtime import Runtime, Timer
 from .server_cell import ServerCell, start
 from .supervisor import Supervisor, begin
+from .sys import Sys
 from .task import Tasks
 from .timers import timeout
 
@@ -139,6 +140,7 @@ class Node:
         self._kernel = self._remote.kernel = kernel
         kernel.tasks = Tasks(kernel, self.exports)
         kernel.tasks.serve()
+        Sys(kernel).serve()
         self._remote.start_exported = self._start_exported
         if self._links is not None:
             await self._links.start()
@@ -248,6 +250,11 @@ class Node:
         """Functions as processes, whose results are awaited: `await node.tasks.run(fn, *args)`. See `Tasks`."""
         return self.kernel.tasks
 
+    @property
+    def sys(self) -> Sys:
+        """A look into servers, and a hand on them: `await node.sys.get_state(ref)`. See `Sys`."""
+        return Sys(self.kernel)
+
     # -- talking to processes ------------------------------------------------------------------------------
 
     def ref(self, pid: Pid, server: type[S]) -> Ref[S]:
@@ -336,9 +343,9 @@ class Node:
         cell = self.kernel.find(pid)
         if not isinstance(cell, ServerCell):
             raise NoProcess(f"there is no GenServer {pid} on {self.name}")
-        if cell.control is None:
-            cell.control = ProcessControl(cell)
-        return cell.control
+        control = control_of(cell)
+        control.kept = True
+        return control
 
     def forward(self, messages: list[object], to: Pid | RemoteName) -> None:
         """Send messages that `ProcessControl.take_mailbox` gave to another process, in order. Calls are answered there."""

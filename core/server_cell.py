@@ -175,6 +175,8 @@ class ServerCell(Cell):
     def _begin(self, item: Any) -> Steps | None:
         """Begin to handle a message. A coroutine is returned when it has to be awaited; else it is done."""
         self._current = item
+        if self.control is not None:
+            self.control.begins(item)
         try:
             result = self._invoke(item)
         except BaseException as error:  # noqa: BLE001 -- whatever a method raises is its process's end alone
@@ -352,7 +354,7 @@ class ServerCell(Cell):
         if self._current is not _NOTHING:
             return "running"
         if self.control is not None and not self.control.may_handle():
-            return "held"
+            return "suspended" if self.control.suspended else "held"
         return "scheduled" if self.scheduled else "idle"
 
 

@@ -7,7 +7,18 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, assert_type
 
-from quorate.core import Down, ExitSignal, GenServer, Node, Pid, Process, ProcessControl, Ref, Task
+from quorate.core import (
+    Down,
+    ExitSignal,
+    GenServer,
+    Node,
+    Pid,
+    Process,
+    ProcessControl,
+    Ref,
+    Statistics,
+    Task,
+)
 
 
 class Counter(GenServer):
@@ -126,6 +137,15 @@ async def tasks(node: Node, self: Process, names: list[str]) -> None:
     await node.tasks.run(page, 1)  # type: ignore[arg-type]
     await node.tasks.run(page, "x", 2)  # type: ignore[call-arg]
     await node.tasks.run(len, "x")  # type: ignore[arg-type]
+
+
+async def looks(node: Node, ref: Ref[Counter]) -> None:
+    assert_type(await node.sys.get_state(ref), dict[str, Any])
+    assert_type(await node.sys.replace_state(ref.pid, lambda state: {"n": state["n"] + 1}), dict[str, Any])
+    assert_type(await node.sys.statistics("counter"), Statistics)
+    await node.sys.trace(ref, print)
+    await node.sys.trace(ref, False)
+    await node.sys.trace(ref, 7)  # type: ignore[arg-type]
 
 
 def variance(counter: Ref[Counter], double: Ref[Double]) -> None:
