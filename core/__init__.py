@@ -5,6 +5,7 @@ Everything that other folders use of `core/` is named here; `quorate.core` impor
 
 from .address import Address, NodeName, parse_seed
 from .answers import decode_answer, encode_error, encode_value
+from .application import Application
 from .calls import Request
 from .child_spec import ChildSpec, child
 from .client import AdminClient
@@ -12,7 +13,9 @@ from .codec import Codec, canonical, pack, unpack
 from .control import ProcessControl, is_call
 from .cookie import read_cookie, resolve_cookie
 from .discovery import Discovery, Static
+from .dynamic_supervisor import DynamicSupervisor
 from .errors import (
+    ApplicationFailed,
     Busy,
     CallCycle,
     CalleeExited,
@@ -45,11 +48,13 @@ from .errors import (
 from .export import Exports
 from .frames import Channel
 from .gen_server import GenServer
+from .gen_statem import EVENT_TIMEOUT, STATE_TIMEOUT, GenStatem
 from .kernel import ProcessConfig, ProcessInfo
 from .link import Peer
 from .link_config import LinkConfig
 from .links import LinkListener, Links
 from .node import LinkLayer, Node, Subscription
+from .partition_supervisor import Partitions, PartitionSupervisor
 from .pid import Alias, Down, Exit, ExitSignal, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
 from .plain import plain_error, show
 from .process import Process
@@ -63,9 +68,13 @@ from .task import Task, Tasks
 from .timers import sleep, timeout
 
 __all__ = [
+    "EVENT_TIMEOUT",
+    "STATE_TIMEOUT",
     "Address",
     "AdminClient",
     "Alias",
+    "Application",
+    "ApplicationFailed",
     "Busy",
     "CallCycle",
     "CallError",
@@ -89,6 +98,7 @@ __all__ = [
     "Discovery",
     "Disk",
     "Down",
+    "DynamicSupervisor",
     "EncodeError",
     "Entropy",
     "Exit",
@@ -96,6 +106,7 @@ __all__ = [
     "Exports",
     "File",
     "GenServer",
+    "GenStatem",
     "HandshakeFailed",
     "LinkConfig",
     "LinkError",
@@ -114,6 +125,8 @@ __all__ = [
     "NodeName",
     "NodeUp",
     "NotCallable",
+    "PartitionSupervisor",
+    "Partitions",
     "Peer",
     "Pid",
     "Process",

@@ -22,6 +22,7 @@ QuorateError
 │       ├── ChildRunning        that child runs (or is being restarted): nothing happened
 │       ├── NoSuchChild         there is no such child: nothing happened
 │       └── TooManyChildren     a dynamic supervisor is at its limit: nothing happened
+├── ApplicationFailed       an application could not be started, or has ended
 ├── LocalNameTaken          another process of this node has that name
 ├── LinkError               a connection to a peer could not be made
 │   ├── CookieMismatch      the peer holds another cookie
@@ -157,6 +158,15 @@ class NoSuchChild(SupervisorError):
 
 class TooManyChildren(SupervisorError):
     """A dynamic supervisor has `max_children` children already. Nothing happened."""
+
+
+class ApplicationFailed(QuorateError):
+    """An application could not be started, or has ended although nobody asked it to; `reason` says why."""
+
+    def __init__(self, message: str, application: str = "", reason: object = None) -> None:
+        super().__init__(message)
+        self.application = application
+        self.reason = reason
 
 
 class LocalNameTaken(QuorateError):

@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from .address import NodeName
+from .application import Application, Applications
 from .calls import PendingCall
 from .codec import Code, Codec
 from .control import ProcessControl, control_of
-from .errors import ConfigError, DecodeError, LinkError, NoProcess, NotCallable
+from .errors import ApplicationFailed, ConfigError, DecodeError, LinkError, NoProcess, NotCallable
 from .export import Exports
 from .frames import Channel
 from .gen_server import GenServer
@@ -32,7 +33,7 @@ from .ref import Ref
 from .remote import RemoteSide
 from .runtime import Runtime, Timer
 from .server_cell import ServerCell, start
-from .supervisor import Supervisor, begin
+from .supervisor import ChildCounts, ChildInfo, Supervisor, begin
 from .sys import Sys
 from .task import Tasks
 from .timers import timeout
@@ -108,6 +109,9 @@ class Node:
         self.exports = exports if exports is not None else Exports()
         self._config = config or ProcessConfig()
         self._kernel: Kernel | None = None
+        self._applications: Applications | None = None
+        for kind in (ChildInfo, ChildCounts):
+            self.exports.export(kind)
         self._remote = RemoteSide(self)
         self._links: LinkLayer | None = None
         self._channels: dict[Channel, ChannelHandler] = {}
@@ -141,12 +145,14 @@ class Node:
         kernel.tasks = Tasks(kernel, self.exports)
         kernel.tasks.serve()
         Sys(kernel).serve()
+        self._applications = Applications(kernel, self, self.application_failed)
         self._remote.start_exported = self._start_exported
         if self._links is not None:
             await self._links.start()
 
     async def close(self) -> None:
-        """End all processes with the reason "shutdown", wait for them, and take leave of the other nodes."""
+        """Stop the applications, end all other processes with the reason "shutdown", and take leave of the other nodes."""
+        await self.stop_applications()
         if self._kernel is not None:
             await self._kernel.stop()
             if self._links is not None:
@@ -172,6 +178,36 @@ class Node:
     def pid(self) -> Pid:
         """Who sends what plain asyncio code sends: the node itself."""
         return self.kernel.pid
+
+    # -- applications --------------------------------------------------------------------------------------
+
+    async def start_application(self, application: Application) -> Pid:
+        """Start an application; it stops with the node, in reverse order. Says which process is its root.
+
+        Raises `ApplicationFailed`, whose cause is the application's error, and `ConfigError`.
+        """
+        return await self._the_applications().start(application)
+
+    async def stop_application(self, name: str) -> None:
+        """Stop an application and wait until it has ended. Raises `ConfigError` when there is none of that name."""
+        await self._the_applications().stop(name)
+
+    async def stop_applications(self) -> None:
+        """Stop all applications, the last first."""
+        if self._applications is not None:
+            await self._applications.stop_all()
+
+    def applications(self) -> dict[str, Pid]:
+        """The applications that run, in the order of their start, with the process at the root of each."""
+        return self._the_applications().running()
+
+    def application_failed(self, error: ApplicationFailed) -> None:
+        """An application has ended without which this node is no use. (It is in the log already.)"""
+
+    def _the_applications(self) -> Applications:
+        if self._applications is None:
+            raise RuntimeError(f"node {self.name} is not open: use `async with node:`")
+        return self._applications
 
     # -- starting processes --------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ class Action(Enum):
 class Verdict:
     """`restarts`: how many there were in the period, this one included."""
 
-    key: Key
+    rule: Rule
     action: Action
     restarts: int
 
@@ -298,7 +298,7 @@ class Supervision(Generic[P]):
         if restarts > self.intensity:
             row.restarting = False
             self._plan.append(End())
-            return Verdict(key, Action.GIVE_UP, restarts)
+            return Verdict(row.rule, Action.GIVE_UP, restarts)
         if self.strategy == "one_for_one":
             self._start(Purpose.RESTART, [key])
         else:
@@ -308,7 +308,7 @@ class Supervision(Generic[P]):
             # All that stay in the table are started, also those that had ended or were terminated: as OTP does.
             kept = [one.rule.key for one in affected if one.rule.restart != "temporary"]
             self._start(Purpose.RESTART, kept)
-        return Verdict(key, Action.RESTART, restarts)
+        return Verdict(row.rule, Action.RESTART, restarts)
 
     def _left(self, row: Row[P], now: float) -> Verdict:
         """A child has ended and is not restarted."""
@@ -321,7 +321,7 @@ class Supervision(Generic[P]):
         )
         if ends:
             self._plan.append(End())
-        return Verdict(key, Action.AUTO_SHUTDOWN if ends else Action.LEAVE, self.restarts(now))
+        return Verdict(row.rule, Action.AUTO_SHUTDOWN if ends else Action.LEAVE, self.restarts(now))
 
     def _significant_left(self) -> bool:
         return any(

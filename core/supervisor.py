@@ -102,7 +102,6 @@ class Supervisor(GenServer):
     auto_shutdown: AutoShutdown = "never"
 
     _quorate_supervises: ClassVar[bool] = True
-    _dynamic: ClassVar[bool] = False
     _tree: Supervision[Pid] | None = None
 
     def __init__(
@@ -161,15 +160,21 @@ class Supervisor(GenServer):
         wrong = self._misfit(spec)
         if wrong is not None:
             raise _Refused(SupervisorError(f"{wrong}: nothing happened"))
-        return await self._asked_to_start(lambda tree: tree.add(spec.rule()), spec.id)
+        key = self._new_key(spec)
+        return await self._asked_to_start(lambda tree: tree.add(spec.rule(key)), key)
 
     async def restart_child(self, id: str) -> Pid:
         """Start a child that was stopped. Raises `ChildStartFailed`, `ChildRunning`, `NoSuchChild`."""
         return await self._asked_to_start(lambda tree: tree.restart(id), id)
 
-    async def terminate_child(self, id: str) -> None:
-        """Stop a child; it stays in the table, unless it is temporary, and can be restarted. Raises `NoSuchChild`."""
-        await self._asked(lambda tree: tree.terminate(id))
+    async def terminate_child(self, child: str | Pid) -> None:
+        """Stop a child, by its id or pid; it stays in the table, unless it is temporary, and can be restarted.
+
+        Raises `NoSuchChild`.
+        """
+        await self._asked(
+            lambda tree: tree.terminate(tree.key_of(child) if isinstance(child, Pid) else child)
+        )
 
     async def delete_child(self, id: str) -> None:
         """Forget a child that was stopped. Raises `ChildRunning`, `NoSuchChild`."""
@@ -295,6 +300,9 @@ class Supervisor(GenServer):
             auto_shutdown=self.auto_shutdown,
         )
 
+    def _new_key(self, spec: ChildSpec) -> Key:
+        return spec.id
+
     def _the_tree(self) -> Supervision[Pid]:
         assert self._tree is not None, "begin has seen to it"
         return self._tree
@@ -323,6 +331,7 @@ class Supervisor(GenServer):
 
     def _report(self, verdict: Verdict, pid: Pid | None, reason: object) -> None:
         """One record of what ended and what is done about it."""
+        id = verdict.rule.spec.id
         decision = verdict.action.value
         if verdict.action is Action.RESTART:
             decision = f"{decision} ({verdict.restarts} of {self.intensity} in {self.period_s:g} s)"
@@ -337,7 +346,7 @@ class Supervisor(GenServer):
             level,
             "%s: child %r %s: %s; %s",
             self._quorate_cell.describe(),
-            verdict.key,
+            id,
             "could not be started" if pid is None else f"{pid} ended",
             show(reason),
             decision,
@@ -345,7 +354,7 @@ class Supervisor(GenServer):
                 "quorate": {
                     "event": "child",
                     "supervisor": self.pid,
-                    "child": verdict.key,
+                    "child": id,
                     "pid": pid,
                     "reason": reason,
                     "decision": decision,

@@ -5,8 +5,8 @@
         claim = await node.registry.register("billing/counter", ref)
 
 It owns nothing but the order of things: what starts after what, and what must have ended before what. On the way up:
-data directory, links, store, registry, singletons. On the way down singletons and processes end before the session
-is given up, so that nobody acts when the next owner begins; the data directory is released last.
+data directory, links, store, registry, singletons, applications. On the way down applications, singletons and processes
+end before the session is given up, so that nobody acts when the next owner begins; the data directory is released last.
 """
 
 import asyncio
@@ -29,6 +29,8 @@ from quorate.consensus import (
     open_data_dir,
 )
 from quorate.core import (
+    Application,
+    ApplicationFailed,
     Channel,
     ConfigError,
     LinkConfig,
@@ -68,13 +70,14 @@ class Node(ProcessNode):
     same list on each (3 or 5 of them); without any the node is a cluster of its own and keeps its store in memory.
     `data_dir` is where a voter keeps its log; it belongs to this node alone. `seeds` are nodes to dial at first, voters
     are dialled anyway. `exports` are the classes (and message types) that other nodes may start here; a singleton is
-    placed only on nodes that export its class. `weight` is this node's share of the singletons, 0 for none.
+    placed only on nodes that export its class. `applications` start in this order when everything else of the node has,
+    and stop in reverse before it. `weight` is this node's share of the singletons, 0 for none.
     `preset` says how fast failures are noticed (`timing` and `links` override it in part). `snapshot_after_bytes` of log
     (default 16 MiB) a voter writes before it makes a snapshot and drops what is before it. `runtime` is the
     outside world, for tests; the real one by default.
 
     Raises `ConfigError` at once for arguments that make no sense. Entering it raises `LinkError` (the port is in use),
-    `DataDirError` (in use, another node's, corrupt, of a newer version).
+    `DataDirError` (in use, another node's, corrupt, of a newer version), `ApplicationFailed`.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Node(ProcessNode):
         data_dir: str | Path | None = None,
         seeds: Sequence[str] = (),
         exports: Sequence[Any] = (),
+        applications: Sequence[Application] = (),
         weight: float = 1.0,
         preset: Preset | str = Preset.LAN,
         timing: Timing | None = None,
@@ -116,6 +120,7 @@ class Node(ProcessNode):
         self._timing = timing or times.timing
         self._link_config = links or times.links
         self._weight = weight
+        self._to_start = tuple(applications)
         for thing in exports:
             self.export(thing)
         self._data_dir: DataDir | None = None
@@ -178,7 +183,10 @@ class Node(ProcessNode):
         return await self.singletons.drain(deadline_s)
 
     async def failed(self) -> Exception:
-        """Wait until this node can go on no longer (its disk has failed); says why. Close it then."""
+        """Wait until this node can go on no longer; says why. Close it then.
+
+        Its disk has failed, or an application has ended without which it is no use (`ApplicationFailed`).
+        """
         assert self._failure is not None, "the node is not open"
         await self._failure.wait()
         assert self._failed is not None
@@ -217,6 +225,8 @@ class Node(ProcessNode):
         for voter in self._voters:
             if voter != self.name:
                 self._layer.connect(voter)
+        for application in self._to_start:
+            await self.start_application(application)
 
     async def _open_store(self) -> MemoryStore | RaftStore:
         runtime = self.runtime
@@ -235,7 +245,7 @@ class Node(ProcessNode):
         for lane in Lane:
             self.on_channel(Channel(lane), partial(self._receive, store, lane))
         self.on_nodes(lambda event: store.peer_down(event.node) if isinstance(event, NodeLost) else None)
-        store.subscribe_failure(self._store_failed)
+        store.subscribe_failure(self._has_failed)
         return store
 
     def _receive(self, store: RaftStore, lane: Lane, peer: str, payload: bytes) -> None:
@@ -261,12 +271,17 @@ class Node(ProcessNode):
             del self._fellow_voters[peer.name]
         super().link_down(peer, reason)
 
-    def _store_failed(self, error: Exception) -> None:
-        self._failed = error
+    def application_failed(self, error: ApplicationFailed) -> None:
+        self._has_failed(error)
+
+    def _has_failed(self, error: Exception) -> None:
+        if self._failed is None:  # the first cause
+            self._failed = error
         if self._failure is not None:
             self._failure.set()
 
     async def _shut(self) -> None:
+        await self.stop_applications()
         if self._singletons is not None:
             await self._singletons.stop()
         if self._kernel is not None:
