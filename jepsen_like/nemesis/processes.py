@@ -149,7 +149,9 @@ class Pause(Injury):
     def observe(self) -> None:
         self.evidence = sum(self.sim.held_callbacks(name) - self._base[name] for name in self.nodes)
         self.detail = f"{self.evidence} callbacks held"
-        self.possible = self.possible or any(map(self._stands, self.nodes))  # one may end before it comes to that
+        self.possible = self.possible or any(
+            map(self._stands, self.nodes)
+        )  # one may end before it comes to that
 
     def _stands(self, name: str) -> bool:
         return self.sim.boot(name) == self._boots[name] and self.sim.paused(name)
