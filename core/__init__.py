@@ -12,6 +12,7 @@ from .client import AdminClient
 from .codec import Codec, canonical, pack, unpack
 from .control import ProcessControl, is_call
 from .cookie import read_cookie, resolve_cookie
+from .crash import ServerStatus
 from .discovery import Discovery, Static
 from .dynamic_supervisor import DynamicSupervisor
 from .errors import (
@@ -144,6 +145,7 @@ __all__ = [
     "Request",
     "Runtime",
     "Server",
+    "ServerStatus",
     "Static",
     "Statistics",
     "Subscription",

@@ -18,6 +18,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from .calls import Request, no_process
+from .crash import ServerStatus, report_crash
 from .exits import Fate, is_word, verdict
 from .pid import KILL, KILLED, SHUTDOWN, Down, ExitSignal, MonitorRef, Pid
 from .plain import show
@@ -101,6 +102,14 @@ class Cell:
 
     def last_message(self) -> object:
         """What it was handling, for crash reports; None if nothing."""
+        return None
+
+    def initial_call(self) -> str:
+        """Where its code begins, for crash reports."""
+        return self.label
+
+    def status_of_crash(self, error: BaseException) -> ServerStatus | None:
+        """What a crash report may show of a server; None: it is none. May raise what a user's hook does."""
         return None
 
     # -- signals -------------------------------------------------------------------------------------------
@@ -199,22 +208,7 @@ class Cell:
     def crashed(self, error: BaseException) -> None:
         """Its code raised `error`: one report, and the process ends with it as its reason."""
         self.kernel.crashes += 1
-        log.error(
-            "process %s crashed: %s",
-            self.describe(),
-            show(error),
-            exc_info=error,
-            extra={
-                "quorate": {
-                    "event": "crash",
-                    "pid": self.pid,
-                    "name": self.name,
-                    "kind": self.label,
-                    "reason": error,
-                    "last_message": show(self.last_message()),
-                }
-            },
-        )
+        report_crash(self, error)
         self.ended(error)
 
     def broken(self, error: BaseException) -> None:

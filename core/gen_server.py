@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 from .cell import Cell
+from .crash import ServerStatus
 from .pid import Down, ExitSignal, Pid
 from .plain import show
 from .process import Process
@@ -40,7 +41,7 @@ class GenServer:
     _quorate_methods: ClassVar[dict[str, Callable[..., Any]]] = {}
     _quorate_plain: ClassVar[dict[str, Callable[..., Any]]] = {}  # those of them that are `def`
     _quorate_hooks: ClassVar[frozenset[str]] = frozenset()
-    _quorate_cell_kind: ClassVar[Any] = None  # of behaviours that run in a way of their own; else `ServerCell`
+    _quorate_cell_kind: ClassVar[Any] = None  # of behaviours that run in their own way; else `ServerCell`
 
     def __init_subclass__(cls, *, behaviour: bool = False, **kwargs: Any) -> None:
         """`class Singleton(GenServer, behaviour=True)`: its own names are hooks, not methods to be called."""
@@ -87,6 +88,17 @@ class GenServer:
         (Erlang runs it only for servers that trap exits; here it is what `finally` is to a body.)
         """
         return None
+
+    def format_status(self, status: ServerStatus) -> ServerStatus:
+        """What crash reports may show of this server: return `status` without what nobody should see.
+
+            return status.hide("password", "session_token")
+            return dataclasses.replace(status, message="a login")
+
+        The default shows all of it, as texts that are cut. It must not be `async`. When it raises, neither the state nor
+        the last message is shown. (`sys.get_state` is not concerned: who may ask that may do anything.)
+        """
+        return status
 
     def _quorate_state(self) -> dict[str, Any]:
         """Its state, for people: its attributes by name. A behaviour whose state is elsewhere adds it."""

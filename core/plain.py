@@ -22,7 +22,7 @@ def plain_error(error: BaseException) -> tuple[str, str, str]:
         frames = "".join(traceback.format_exception(error, limit=-FRAMES_LIMIT))
     except Exception:  # noqa: BLE001 -- the user's __str__ or __repr__ may raise anything
         frames = ""
-    return _clean(name), _clean(text[:TEXT_LIMIT]), _clean(frames[-4 * TEXT_LIMIT :])
+    return clean(name), clean(text[:TEXT_LIMIT]), clean(frames[-4 * TEXT_LIMIT :])
 
 
 def show(value: object, limit: int = 200) -> str:
@@ -31,9 +31,9 @@ def show(value: object, limit: int = 200) -> str:
         text = repr(value)
     except Exception as error:  # noqa: BLE001 -- the user's __str__ or __repr__ may raise anything
         text = f"<{type(value).__qualname__} whose repr raised {type(error).__name__}>"
-    return _clean(text if len(text) <= limit else text[: limit - 1] + "…")
+    return clean(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
-def _clean(text: str) -> str:
-    """Without the lone surrogates that cannot be encoded."""
+def clean(text: str) -> str:
+    """The text without the lone surrogates that cannot be encoded."""
     return text.encode("utf-8", "replace").decode("utf-8")

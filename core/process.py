@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from .calls import HANDLING, Handling, Request
 from .cell import ALIVE, EXITING, Cell
+from .crash import report_late
 from .errors import NotCallable
 from .match import Match, matches
 from .pid import CANCELLED, NORMAL, Alias, Exit, MonitorRef, Pid, RemoteName
-from .plain import show
 from .runtime import Timer
-from .scheduler import Steps, log
+from .scheduler import Steps
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -271,9 +271,7 @@ class BodyCell(Cell):
     def raised(self, error: BaseException) -> Steps | None:
         if self.state == EXITING:
             if not isinstance(error, asyncio.CancelledError | Exit):
-                log.warning(
-                    "%s raised while it was exiting: %s", self.describe(), show(error), exc_info=error
-                )
+                report_late(self, error, "while it was exiting")
         elif isinstance(error, Exit):
             self.ended(error.reason)
         elif isinstance(error, asyncio.CancelledError):
@@ -286,6 +284,10 @@ class BodyCell(Cell):
 
     def rest(self) -> None:
         self.finish()
+
+    def initial_call(self) -> str:
+        code = None if self.activation is None else self.activation.cr_code
+        return self.label if code is None else f"{self.label} at {code.co_filename}:{code.co_firstlineno}"
 
     def status(self) -> str:
         return "waiting" if self._waiter is not None else "running"

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from .calls import HANDLING, Answer, Handling, PendingCall, Request, no_process
 from .cell import ALIVE, EXITING, NOT_NOW, Cell
 from .control import Errand
+from .crash import ServerStatus, report_late
 from .errors import CalleeExited, CallError, NotCallable, RemoteError
 from .exits import is_word
 from .gen_server import GenServer
 from .pid import CANCELLED, KILLED, Down, Exit, ExitSignal, Pid
 from .plain import plain_error, show
-from .scheduler import Steps, log
+from .scheduler import Steps
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -257,7 +258,7 @@ class ServerCell(Cell):
         if self.state == ALIVE:
             self.crashed(error)
         else:
-            log.warning("%s raised while it was exiting: %s", self.describe(), show(error), exc_info=error)
+            report_late(self, error, "while it was exiting")
         answer = RemoteError(*plain_error(error))
         answer.__cause__ = error
         self._tell(item, answer)
@@ -288,7 +289,7 @@ class ServerCell(Cell):
     def raised(self, error: BaseException) -> Steps | None:
         if self._current is _TERMINATE:
             if not isinstance(error, Exit | asyncio.CancelledError):
-                log.warning("%s raised in terminate: %s", self.describe(), show(error), exc_info=error)
+                report_late(self, error, "in terminate")
             self._gone()
             return None
         self._failed(error)
@@ -349,6 +350,13 @@ class ServerCell(Cell):
 
     def last_message(self) -> object:
         return None if self._current is _NOTHING else self._current
+
+    def initial_call(self) -> str:
+        return f"{type(self.server).__module__}.{self.label}"
+
+    def status_of_crash(self, error: BaseException) -> ServerStatus:
+        server = self.server
+        return server.format_status(ServerStatus(server._quorate_state(), self.last_message(), error))
 
     def status(self) -> str:
         if self._current is not _NOTHING:

@@ -1,0 +1,283 @@
+"""Crash reports: what the one record of a crash holds, what a server can keep out of it, and that it always comes."""
+
+import asyncio
+import dataclasses
+import logging
+from typing import Any
+
+import pytest
+
+from quorate.core import Exit, GenServer, Node, Process, RemoteError, ServerStatus
+from tests.core.conftest import Play
+from tests.core.nodes import World
+from tests.core.servers import Counter
+from tests.support import turns
+
+SECRET = "hunter2"
+
+
+class Vault(GenServer):
+    """Shows neither its key nor what it is told."""
+
+    def __init__(self) -> None:
+        self.key = SECRET
+        self.size = 3
+
+    def open(self, key: str) -> None:
+        raise ValueError(f"{key} is wrong")
+
+    def format_status(self, status: ServerStatus) -> ServerStatus:
+        return dataclasses.replace(status.hide("key", "no such"), message="an attempt", reason="wrong key")
+
+
+class Broken(Vault):
+    def format_status(self, status: ServerStatus) -> ServerStatus:
+        raise Exit(SECRET)
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    __str__ = __repr__
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def facts(record: logging.LogRecord) -> dict[str, Any]:
+    found: dict[str, Any] = record.__dict__["quorate"]
+    return found
+
+
+async def crashed(node: Node, kind: Any, method: Any, *args: Any) -> Any:
+    """The ref of a server that crashed in a call of `method`."""
+    ref = await node.start(kind)
+    with pytest.raises(RemoteError):
+        await ref.call(method, *args)
+    await node.down(ref.pid)
+    return ref
+
+
+@pytest.mark.parametrize("method", [Counter.fail, Counter.fail_slowly])
+def test_the_record_of_a_crash_says_who_crashed_why_and_in_which_state(
+    everywhere: Play, caplog: pytest.LogCaptureFixture, method: Any
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        async def friend(self: Process) -> None:
+            self.trap_exits = True
+            self.link(ref.pid)
+            await self.receive()
+
+        ref = await node.start(Counter, start=3)
+        other = node.spawn(friend)
+        node.kernel.register(node.kernel.cells[ref.pid.serial], "clerk")
+        await turns()
+        with pytest.raises(RemoteError):
+            await ref.call(method, "on purpose")
+        [record] = caplog.records
+        found = facts(record)
+        reason = found.pop("reason")
+        assert isinstance(reason, ValueError)
+        assert record.exc_info is not None
+        assert record.exc_info[1] is reason
+        assert found == {
+            "event": "crash",
+            "pid": ref.pid,
+            "name": "clerk",
+            "kind": "Counter",
+            "initial_call": "tests.core.servers.Counter",
+            "last_message": f"{method.__name__}('on purpose')",
+            "state": {"n": "3", "heard": "[]"},
+            "links": (other,),
+            "supervisor": None,
+            "mailbox": 0,
+            "trap_exits": False,
+        }
+        assert record.getMessage() == (
+            f"process {ref.pid} 'clerk' (Counter) crashed: ValueError('on purpose'); "
+            f"last message: {method.__name__}('on purpose'); state: n=3, heard=[]"
+        )
+
+    everywhere.one(main)
+
+
+def test_the_record_of_a_body_says_where_it_begins_and_has_no_state(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(self: Process) -> None:
+        raise ValueError("on purpose")
+
+    async def fails_too() -> None:
+        raise ValueError("on purpose")
+
+    async def main(node: Node, world: World) -> None:
+        await node.down(node.spawn(fails))
+        await (await node.tasks.run(fails_too)).wait()
+        for record, name in zip(caplog.records, ("fails", "fails_too"), strict=True):
+            found = facts(record)
+            assert (found["state"], found["last_message"]) == (None, "None")
+            assert f"{name} at {__file__}:" in found["initial_call"]
+            assert record.getMessage().endswith("crashed: ValueError('on purpose')")
+
+    everywhere.one(main)
+
+
+def test_format_status_decides_what_a_report_shows(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        await crashed(node, Vault, Vault.open, SECRET)
+        [record] = caplog.records
+        found = facts(record)
+        assert found["state"] == {"key": "(hidden)", "size": "3"}
+        assert (found["last_message"], found["reason"], record.exc_info) == ("an attempt", "wrong key", None)
+        assert SECRET not in record.getMessage() + str(found)
+
+    everywhere.one(main)
+
+
+def test_when_format_status_fails_neither_state_nor_message_is_shown(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        await crashed(node, Broken, Broken.open, "a")
+        [record] = caplog.records
+        found = facts(record)
+        assert found["state"] == {"state": "(format_status raised Exit: nothing is shown)"}
+        assert found["last_message"] == "None"
+        assert SECRET not in record.getMessage() + str(found)
+
+    everywhere.one(main)
+
+
+def test_a_large_state_or_message_is_cut_before_it_becomes_text(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = 0
+
+    class Item:
+        def __repr__(self) -> str:
+            nonlocal asked
+            asked += 1
+            return "x" * 50
+
+    class Hoard(GenServer):
+        def __init__(self) -> None:
+            self.items = [Item() for _ in range(10_000)]
+            for number in range(100):
+                setattr(self, f"a{number}", number)
+
+        def fail(self, items: list[Item]) -> None:
+            raise ValueError
+
+    async def main(node: Node, world: World) -> None:
+        nonlocal asked
+        asked = 0
+        await crashed(node, Hoard, Hoard.fail, [Item() for _ in range(10_000)])
+        [record] = caplog.records
+        found = facts(record)
+        assert asked <= 40
+        assert len(found["state"]["items"]) <= 200
+        assert (len(found["state"]), found["state"]["…"]) == (51, "51 more")
+        assert len(found["last_message"]) <= 400
+        assert len(record.getMessage()) <= 3000
+
+    everywhere.one(main)
+
+
+def test_a_report_comes_whatever_the_users_own_texts_do(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(GenServer):
+        def __init__(self) -> None:
+            self.value = Unspeakable()
+            self.values = {1: [Unspeakable()]}
+            self.__dict__["not text \ud800"] = "\ud800"
+
+        def fail(self, value: object) -> None:
+            raise Mute
+
+    async def main(node: Node, world: World) -> None:
+        await crashed(node, Odd, Odd.fail, Unspeakable())
+        [record] = caplog.records
+        assert isinstance(facts(record)["reason"], Mute)
+        record.getMessage().encode()
+        assert "Unspeakable" in facts(record)["last_message"]
+
+    everywhere.one(main)
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+def test_what_terminate_raises_is_reported_and_changes_no_reason(
+    everywhere: Play, caplog: pytest.LogCaptureFixture, slowly: bool
+) -> None:
+    class Quick(GenServer):
+        def terminate(self, reason: object) -> None:
+            raise ValueError("at the end")
+
+    class Slow(GenServer):
+        async def terminate(self, reason: object) -> None:
+            await asyncio.sleep(0)
+            raise ValueError("at the end")
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Slow if slowly else Quick)
+        node.exit(ref.pid, "enough")
+        assert (await node.down(ref.pid)).reason == "enough"
+        [record] = caplog.records
+        found = facts(record)
+        assert (found["event"], found["pid"], found["reason"]) == ("crash_at_exit", ref.pid, "enough")
+        assert isinstance(found["error"], ValueError)
+        assert "raised in terminate: ValueError" in record.getMessage()
+
+    everywhere.one(main)
+
+
+def test_what_a_finally_block_raises_is_reported_and_changes_no_reason(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Server(GenServer):
+        async def work(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise ValueError("in a finally block")
+
+    async def body(self: Process) -> None:
+        try:
+            await self.receive()
+        finally:
+            raise ValueError("in a finally block")
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Server)
+        ref.cast(Server.work)
+        for pid in (ref.pid, node.spawn(body)):
+            await turns()
+            node.exit(pid, "enough")
+            assert (await node.down(pid)).reason == "enough"
+        assert [facts(record)["event"] for record in caplog.records] == ["crash_at_exit"] * 2
+        assert [facts(record)["reason"] for record in caplog.records] == ["enough"] * 2
+
+    everywhere.one(main)
+
+
+def test_a_thousand_crashes_are_a_thousand_reports_and_the_node_goes_on(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        refs = [await node.start(Counter) for _ in range(1000)]
+        for ref in refs:
+            ref.cast(Counter.fail, "all at once")
+        await asyncio.gather(*(node.down(ref.pid) for ref in refs))
+        assert node.kernel.crashes == 1000
+        assert {facts(record)["pid"] for record in caplog.records} == {ref.pid for ref in refs}
+        ref = await node.start(Counter)
+        assert await ref.call(Counter.incr) == 1
+
+    everywhere.one(main)
