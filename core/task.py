@@ -22,7 +22,6 @@ is told before the function's `finally` blocks are through, or twice.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -38,8 +37,8 @@ from .pid import SHUTDOWN, Pid
 from .plain import plain_error, show
 from .process import BodyCell
 from .remote import RemoteReply
-from .runtime import Timer
 from .scheduler import Steps
+from .task_stream import Window
 from .timers import timeout
 
 if TYPE_CHECKING:
@@ -234,7 +233,7 @@ class Tasks:
         if on_timeout not in ("exit", "kill_task"):
             raise ValueError(f"on_timeout is 'exit' or 'kill_task', not {on_timeout!r:.100}")
         kept: tuple[type[Exception], ...] = (Exception,) if return_exceptions else ()
-        window = _Window(self._kernel, max_concurrency, timeout_s, ordered=ordered)
+        window = Window(self._kernel, max_concurrency, timeout_s, ordered=ordered)
         return self._stream(fn, items, window, kept, keep_late=return_exceptions or on_timeout == "kill_task")
 
     # -- inside --------------------------------------------------------------------------------------------
@@ -286,7 +285,7 @@ class Tasks:
         self,
         fn: Callable[[T], Awaitable[R]],
         items: Iterable[T],
-        window: "_Window",
+        window: "Window",
         kept: tuple[type[Exception], ...],
         *,
         keep_late: bool,
@@ -426,91 +425,6 @@ def start_task(
         kernel.link(cell, owner)
     cell.begin(result if asyncio.iscoroutine(result) else _awaiting(result))
     return cell
-
-
-class _Place:
-    """One item of a stream: its task, and whether it was too slow."""
-
-    __slots__ = ("late", "task", "timer")
-
-    def __init__(self, task: Task[Any]) -> None:
-        self.task = task
-        self.late = False
-        self.timer: Timer | None = None
-
-    def expire(self) -> None:
-        if not self.task.done():
-            self.late = True
-            self.task.cancel()
-
-    def error(self) -> BaseException | None:
-        if self.late:
-            return TimeoutError(f"{self.task} gave no result in time: it was shut down")
-        return self.task._outcome.future.exception()
-
-
-class _Window:
-    """The tasks of a stream that run, or whose results were not taken yet."""
-
-    def __init__(self, kernel: "Kernel", size: int, timeout_s: float | None, *, ordered: bool) -> None:
-        self.ended: deque[_Place] = deque()  # those that are over, in the order in which they ended
-        self._kernel = kernel
-        self._size = size
-        self._timeout_s = timeout_s
-        self._ordered = ordered
-        self._places: deque[_Place] = deque()
-        self._changed = asyncio.Event()
-
-    def has_room(self) -> bool:
-        return len(self._places) < self._size
-
-    def is_empty(self) -> bool:
-        return not self._places
-
-    def add(self, task: Task[Any]) -> None:
-        place = _Place(task)
-        self._places.append(place)
-        task._outcome.future.add_done_callback(lambda _: self._over(place))
-        if self._timeout_s is not None:
-            place.timer = self._kernel.clock.call_later(self._timeout_s, place.expire)
-
-    async def change(self) -> None:
-        """Return when a result can be taken, or when another task has ended."""
-        if self._next() is None:
-            self._changed.clear()
-            await self._changed.wait()
-
-    def take(self) -> _Place | None:
-        """Whose turn it is, if it is over."""
-        place = self._next()
-        if place is not None:
-            self._places.remove(place)
-            self.ended.remove(place)
-        return place
-
-    def cancel(self) -> None:
-        for place in self._places:
-            place.task.cancel()
-
-    async def close(self) -> None:
-        """Shut down what still runs, and wait for it."""
-        self.cancel()
-        for place in self._places:
-            if place.timer is not None:
-                place.timer.cancel()
-        if self._places:
-            await asyncio.wait([place.task._outcome.future for place in self._places])
-
-    def _next(self) -> _Place | None:
-        if not self._ordered:
-            return self.ended[0] if self.ended else None
-        return self._places[0] if self._places and self._places[0] in self.ended else None
-
-    def _over(self, place: _Place) -> None:
-        self.ended.append(place)
-        self._changed.set()
-        if place.timer is not None:
-            place.timer.cancel()
 
 
 async def _awaiting(awaitable: Awaitable[R]) -> R:
