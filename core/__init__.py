@@ -62,7 +62,9 @@ from .process import Process
 from .proxy import exported_servers, interrupt, start_held, start_proxy, stop_process
 from .real import RealClock, RealDisk, RealEntropy, RealNetwork, make_temporary_dir, real_runtime, remove_tree
 from .ref import Ref
+from .replies import From, Reply, raises
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
+from .server_extras import reentrant
 from .supervisor import ChildCounts, ChildInfo, Supervisor
 from .sys import Statistics, Sys, TraceEvent
 from .task import Task, Tasks
@@ -106,6 +108,7 @@ __all__ = [
     "ExitSignal",
     "Exports",
     "File",
+    "From",
     "GenServer",
     "GenStatem",
     "HandshakeFailed",
@@ -142,6 +145,7 @@ __all__ = [
     "Ref",
     "RemoteError",
     "RemoteName",
+    "Reply",
     "Request",
     "Runtime",
     "Server",
@@ -171,8 +175,10 @@ __all__ = [
     "pack",
     "parse_seed",
     "plain_error",
+    "raises",
     "read_cookie",
     "real_runtime",
+    "reentrant",
     "remove_tree",
     "resolve_cookie",
     "show",

@@ -12,14 +12,29 @@ from .errors import (
     NodeDown,
     NoProcess,
     NotCallable,
-    QuorateError,
     RemoteError,
     TooLarge,
 )
 from .pid import Pid
 from .plain import plain_error
 
-VALUE, RAISED, NO_PROCESS, NOT_CALLABLE, CYCLE, EXITED, NODE_DOWN = range(7)
+VALUE, RAISED, NO_PROCESS, NOT_CALLABLE, CYCLE, EXITED, NODE_DOWN, TOLD = range(8)
+_BUILTINS: dict[str, type[Exception]] = {
+    kind.__name__: kind
+    for kind in (
+        *(
+            ArithmeticError,
+            AssertionError,
+            ConnectionError,
+            EOFError,
+            Exception,
+            FileExistsError,
+            FileNotFoundError,
+        ),
+        *(IndexError, KeyError, LookupError, NotImplementedError, OSError, OverflowError, PermissionError),
+        *(RuntimeError, TimeoutError, TypeError, ValueError, ZeroDivisionError),
+    )
+}  # those that are no more than their arguments
 _TEXTS: dict[int, type[CallError]] = {NO_PROCESS: NoProcess, NOT_CALLABLE: NotCallable, NODE_DOWN: NodeDown}
 
 
@@ -31,8 +46,10 @@ def encode_value(codec: Codec, value: object) -> tuple[int, bytes]:
         return encode_error(codec, RemoteError(*plain_error(error)))
 
 
-def encode_error(codec: Codec, error: CallError) -> tuple[int, bytes]:
-    """Kind and body for an error of a call."""
+def encode_error(codec: Codec, error: Exception) -> tuple[int, bytes]:
+    """Kind and body for an error of a call, or for an exception that a method raised on purpose for its caller."""
+    if not isinstance(error, CallError):
+        return _encode_told(codec, error)
     if isinstance(error, CallCycle):
         return CYCLE, codec.encode([str(error), list(error.path)])
     if isinstance(error, CalleeExited):
@@ -43,6 +60,29 @@ def encode_error(codec: Codec, error: CallError) -> tuple[int, bytes]:
     return RAISED, codec.encode(list(plain_error(error)))
 
 
+def _encode_told(codec: Codec, error: Exception) -> tuple[int, bytes]:
+    """Exceptions of exported types and simple built-in ones go as they are."""
+    try:
+        body: object = error
+        if _BUILTINS.get(type(error).__name__) is type(error):
+            body = [type(error).__name__, list(error.args), *plain_error(error)]
+        return TOLD, codec.encode(body)
+    except (EncodeError, TooLarge):
+        return RAISED, codec.encode(list(plain_error(error)))
+
+
+def _told(name: str, args: list[Any], plain: list[str]) -> Exception:
+    kind = _BUILTINS.get(name)
+    if kind is None:
+        return RemoteError(*plain)
+    try:
+        error = kind(*args)
+    except Exception:  # noqa: BLE001 -- what a peer sends as arguments may not be such
+        return RemoteError(*plain)
+    error.__cause__ = RemoteError(*plain)
+    return error
+
+
 def decode_reason(codec: Codec, body: bytes) -> object:
     """An exit reason from another node; one that cannot be read here is told by a `RemoteError`."""
     try:
@@ -51,7 +91,7 @@ def decode_reason(codec: Codec, body: bytes) -> object:
         return RemoteError("DecodeError", f"the reason cannot be read here: {error}")
 
 
-def decode_answer(codec: Codec, kind: int, body: bytes) -> tuple[Any, QuorateError | None]:
+def decode_answer(codec: Codec, kind: int, body: bytes) -> tuple[Any, Exception | None]:
     """The value, or the error to raise. Raises `DecodeError` for a kind that is none."""
     try:
         value = codec.decode(body)
@@ -66,6 +106,10 @@ def decode_answer(codec: Codec, kind: int, body: bytes) -> tuple[Any, QuorateErr
             return None, CallCycle(text, tuple(path))
         case 5, [str(text), bytes(reason)]:  # EXITED
             return None, CalleeExited(text, decode_reason(codec, reason))
+        case 7, Exception():  # TOLD
+            return None, value
+        case 7, [str(name), [*args], str(type_name), str(text), str(trace)]:
+            return None, _told(name, args, [type_name, text, trace])
         case ((2 | 3 | 6), str(text)):
             return None, _TEXTS[kind](text)
     raise DecodeError(f"an answer of kind {kind} has another shape")

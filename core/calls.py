@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from .errors import CallCycle, CallError, CallTimeout, NoProcess, QuorateError
+from .errors import CallCycle, CallTimeout, NoProcess
 from .pid import Pid
 from .runtime import Clock, Timer
 
@@ -19,7 +19,7 @@ class Reply(Protocol):
 
     def give(self, value: object) -> None: ...
 
-    def refuse(self, error: CallError) -> None: ...
+    def refuse(self, error: Exception) -> None: ...
 
 
 class Request:
@@ -45,28 +45,23 @@ class Request:
         if self.reply is not None:
             self.reply.give(value)
 
-    def refuse(self, error: CallError) -> None:
+    def refuse(self, error: Exception) -> None:
         if self.reply is not None:
             self.reply.refuse(error)
+
+    def is_open(self) -> bool:
+        """Whether an answer would go anywhere."""
+        reply = self.reply
+        return reply is not None and not (type(reply) is PendingCall and reply.future.done())
+
+    def answered(self) -> None:
+        """Nothing that is given from now on goes anywhere. (A caller on this node takes no second answer anyway.)"""
+        if type(self.reply) is not PendingCall:
+            self.reply = None
 
     def __repr__(self) -> str:
         shown = [repr(arg) for arg in self.args] + [f"{key}={value!r}" for key, value in self.kwargs.items()]
         return f"{self.method}({', '.join(shown)})"
-
-
-class Answer:
-    """Keeps the refusal of a call that was handled in its caller's turn."""
-
-    __slots__ = ("error",)
-
-    def __init__(self) -> None:
-        self.error: CallError = CallError("no answer")
-
-    def give(self, value: object) -> None:
-        raise AssertionError("a value is returned, not given")
-
-    def refuse(self, error: CallError) -> None:
-        self.error = error
 
 
 class PendingCall:
@@ -84,7 +79,7 @@ class PendingCall:
         if not self.future.done():
             self.future.set_result(value)
 
-    def refuse(self, error: QuorateError) -> None:
+    def refuse(self, error: Exception) -> None:
         if not self.future.done():
             self.future.set_exception(error)
 

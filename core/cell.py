@@ -96,6 +96,11 @@ class Cell:
         """The process has just become EXITING: make its code end, and call `finish` when it has."""
         raise NotImplementedError
 
+    def cancel_steps(self) -> None:
+        """Cancel what its code awaits."""
+        if self.activation is not None:
+            self.activation.cancel()
+
     def status(self) -> str:
         """What it does now, in a word."""
         raise NotImplementedError
@@ -128,8 +133,8 @@ class Cell:
         if self.state == EXITING:
             if not linked and is_word(reason, KILL):
                 self.reason = KILLED
+                self.cancel_steps()
                 if self.activation is not None:
-                    self.activation.cancel()
                     self.arm_deadline()
             return
         fate, reason = verdict(reason, linked=linked, trapping=self.trapping, own=source == self.pid)

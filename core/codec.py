@@ -3,7 +3,7 @@
 Two levels. `pack` and `unpack` are raw msgpack for records that a part of the library lays out itself. A `Codec`
 carries the values of users between nodes: on top of msgpack's own types (None, bool, int, float, str, bytes, list,
 dict) it keeps tuples apart from lists, and knows sets, ints of any size, aware and naive datetimes, pids and what
-belongs to them, exceptions in a plain form, and the frozen dataclasses and enums that were exported by name.
+belongs to them, exceptions in a plain form, and the frozen dataclasses, enums and exception types that were exported by name.
 `canonical` encodes equal values to equal bytes, whatever the order of a dict or PYTHONHASHSEED, for use as keys.
 
 What must never happen here: a value of a type that nobody exported comes out of a decoder, or bytes from
@@ -48,6 +48,7 @@ class Code(IntEnum):
     REMOTE_NAME = 15
     NODE_UP = 16
     NODE_LOST = 17
+    EXCEPTION = 18
 
 
 _AS_FLOAT, _AS_DATETIME = 1, 3  # how msgpack gives its own timestamps, which nothing here makes
@@ -143,6 +144,7 @@ class Codec:
             Code.ERROR: lambda body: RemoteError(*_fields(body, str, str, str)),
             Code.MESSAGE: self._message,
             Code.ENUM: self._enum,
+            Code.EXCEPTION: self._exception,
         }
 
     def extend(
@@ -217,6 +219,8 @@ class Codec:
             return _SETS[kind], header + b"".join(sorted(map(self._pack, value)))
         name = self._messages.message_name(kind)
         if name is not None:
+            if isinstance(value, Exception):
+                return Code.EXCEPTION, self._pack_exception(name, value)
             if isinstance(value, Enum):
                 return Code.ENUM, self._pack([name, value.name])
             fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -224,6 +228,14 @@ class Codec:
         if isinstance(value, BaseException):
             return Code.ERROR, self._pack(list(plain_error(value)))
         raise EncodeError(f"{kind.__module__}.{kind.__qualname__} cannot travel")
+
+    def _pack_exception(self, name: str, error: Exception) -> bytes:
+        """An exception of an exported type. Of attributes that cannot travel it loses its type, and not its text."""
+        plain = list(plain_error(error))
+        try:
+            return self._pack([name, list(error.args), dict(vars(error)), *plain])
+        except (EncodeError, TypeError, ValueError, OverflowError, RecursionError):
+            return self._pack(["", [], {}, *plain])
 
     def _explain(self, value: object, what: str, error: Exception) -> EncodeError:
         """Find the smallest part that cannot be encoded alone, and name it."""
@@ -314,6 +326,21 @@ class Codec:
             return kind(**fields)
         except Exception as error:  # __post_init__ is the user's
             raise DecodeError(f"fields do not make a {name!r:.200}: {_say(error)}") from error
+
+    def _exception(self, body: Any) -> object:
+        """An exception of an exported type, without a call of its `__init__`; of another type: in its plain form."""
+        name, args, attributes, *plain = _fields(body, str, list, dict, str, str, str)
+        kind = self._messages.message_type(name)
+        if kind is None or not issubclass(kind, Exception) or not all(type(key) is str for key in attributes):
+            return RemoteError(*plain)
+        try:
+            error = kind.__new__(kind, *args)
+            error.args = tuple(args)
+            vars(error).update(attributes)
+        except Exception:  # noqa: BLE001 -- __new__ is the user's
+            return RemoteError(*plain)
+        error.__cause__ = RemoteError(*plain)
+        return error
 
     def _enum(self, body: Any) -> object:
         name, member = _fields(body, str, str)

@@ -25,11 +25,14 @@ T = TypeVar("T")
 class Errand:
     """Something that the library does as the server, between two messages and ahead of the mailbox."""
 
-    __slots__ = ("done", "function")
+    __slots__ = ("beside", "done", "function")
 
-    def __init__(self, function: Callable[[Any], Any], done: "asyncio.Future[Any]") -> None:
+    def __init__(
+        self, function: Callable[[Any], Any], done: "asyncio.Future[Any]", *, beside: bool = False
+    ) -> None:
         self.function = function
         self.done = done
+        self.beside = beside  # it may run while calls of reentrant methods are in progress
 
     def give(self, value: object) -> None:
         if not self.done.done():
@@ -132,7 +135,7 @@ class ProcessControl:
         self._wake()
 
     async def drain(self) -> None:
-        """Return when the message in progress is done (`hold` first, or the next one begins at once).
+        """Return when the messages in progress are done (`hold` first, or the next one begins at once).
 
         Raises `CalleeExited` when the process ends meanwhile.
         """
@@ -163,22 +166,24 @@ class ProcessControl:
     # -- errands -------------------------------------------------------------------------------------------
 
     @overload
-    async def run(self, function: Callable[[Any], Awaitable[T]]) -> T: ...
+    async def run(self, function: Callable[[Any], Awaitable[T]], *, beside: bool = False) -> T: ...
     @overload
-    async def run(self, function: Callable[[Any], T]) -> T: ...
-    async def run(self, function: Callable[[Any], Any]) -> Any:
+    async def run(self, function: Callable[[Any], T], *, beside: bool = False) -> T: ...
+    async def run(self, function: Callable[[Any], Any], *, beside: bool = False) -> Any:
         """Do `function(server)` as the process: after the message in progress, ahead of the mailbox, even when held.
 
         What it returns is awaited if it can be. What it raises is raised here and does the process no harm (but
-        `Exit`, which ends it). Raises `CalleeExited` when the process ends first. There is no deadline.
+        `Exit`, which ends it). It waits for the calls of reentrant methods that are in progress, and nothing begins
+        meanwhile, unless it may run `beside` them. Raises `CalleeExited` when the process ends first. There is no
+        deadline.
         """
-        return await self.post(function)
+        return await self.post(function, beside=beside)
 
-    def post(self, function: Callable[[Any], Any]) -> "asyncio.Future[Any]":
+    def post(self, function: Callable[[Any], Any], *, beside: bool = False) -> "asyncio.Future[Any]":
         """`run` without the waiting. Raises `CalleeExited` when the process has ended already."""
         if self._ended is not None:
             raise self._ended
-        errand = Errand(function, self._cell.kernel.loop.create_future())
+        errand = Errand(function, self._cell.kernel.loop.create_future(), beside=beside)
         self._errands.append(errand)
         self._wake()
         return errand.done
@@ -206,15 +211,19 @@ class ProcessControl:
             or bool(self._errands)
         )
 
+    def errands(self) -> deque[Errand] | None:
+        """Those that wait, without the ones at the head that nobody waits for any more; None: there is none."""
+        errands = self._errands
+        while errands and errands[0].done.done():
+            errands.popleft()
+        return errands or None
+
     def has_errand(self) -> bool:
-        return bool(self._errands)
+        return self.errands() is not None
 
     def next_errand(self) -> Errand | None:
-        while self._errands:
-            errand = self._errands.popleft()
-            if not errand.done.done():
-                return errand
-        return None
+        errands = self.errands()
+        return None if errands is None else errands.popleft()
 
     def redirected(self, message: object) -> bool:
         """Whether a message that has just arrived was sent on."""

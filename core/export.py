@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class Exports:
-    """Names of server classes, bodies, message types. `@exports.export` can be used as a decorator."""
+    """Names of server classes, bodies, message types, exceptions. `@exports.export` can be used as a decorator."""
 
     def __init__(self) -> None:
         self._things: dict[str, Any] = {}
         self._names: dict[Any, str] = {}
 
     def export(self, thing: T, name: str | None = None) -> T:
-        """Export a `GenServer` class, an `async def` body, a frozen dataclass or an enum; returns it.
+        """Export a `GenServer` class, an `async def` body, a frozen dataclass, an enum or an exception type; returns it.
 
         `name` is what other nodes know it by (default: its module and qualified name). All nodes that exchange it
         must use the same. Exporting the same thing twice is harmless. Raises `ConfigError` for what cannot be
@@ -68,14 +68,16 @@ class Exports:
         if inspect.iscoroutinefunction(thing):
             return None
         if isinstance(thing, type):
-            if issubclass(thing, GenServer | Enum):
+            if issubclass(thing, GenServer | Enum | Exception):
                 return None
             if dataclasses.is_dataclass(thing):
                 frozen: bool = thing.__dataclass_params__.frozen  # type: ignore[attr-defined]  # not in typeshed
                 return (
                     None if frozen else "a message is shared by its sender and receiver: make it frozen=True"
                 )
-        return "only GenServer classes, async def bodies, frozen dataclasses and enums can be"
+        return (
+            "only GenServer classes, async def bodies, frozen dataclasses, enums and exception types can be"
+        )
 
 
 def default_name(thing: object) -> str:

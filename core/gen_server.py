@@ -14,7 +14,8 @@
 Every public `def` or `async def` of the class (and of its bases up to `GenServer`) can be called from elsewhere, by its
 name; hooks and names with a leading underscore cannot. An exception in a method ends the server with it as the reason,
 and the caller gets `RemoteError`; `raise Exit(reason)` ends it on purpose. Arguments that do not fit the method harm
-nobody: the caller gets `NotCallable`.
+nobody: the caller gets `NotCallable`. What a method raises for its caller alone, and answers that come later: `replies.py`;
+calls beside one another: `reentrant`.
 
 When not to use it: a plain object is enough where nobody else shares it; and a method that blocks the thread blocks the
 node, so use `asyncio.to_thread` in it.
@@ -23,31 +24,43 @@ node, so use `asyncio.to_thread` in it.
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from .cell import Cell
 from .crash import ServerStatus
 from .pid import Down, ExitSignal, Pid
 from .plain import show
 from .process import Process
+from .replies import From
+
+if TYPE_CHECKING:
+    from .server_cell import ServerCell
 
 log = logging.getLogger("quorate.process")
+T = TypeVar("T")
 
 
 class GenServer:
     """Base of servers. A subclass sets its state in `__init__`, where `self.pid` and `self.process` exist already."""
 
-    _quorate_cell: Cell
+    _quorate_cell: "ServerCell"
     _quorate_methods: ClassVar[dict[str, Callable[..., Any]]] = {}
     _quorate_plain: ClassVar[dict[str, Callable[..., Any]]] = {}  # those of them that are `def`
+    _quorate_reentrant: ClassVar[frozenset[str]] = frozenset()  # those whose calls run beside others
     _quorate_hooks: ClassVar[frozenset[str]] = frozenset()
     _quorate_cell_kind: ClassVar[Any] = None  # of behaviours that run in their own way; else `ServerCell`
 
     def __init_subclass__(cls, *, behaviour: bool = False, **kwargs: Any) -> None:
-        """`class Singleton(GenServer, behaviour=True)`: its own names are hooks, not methods to be called."""
+        """`class Singleton(GenServer, behaviour=True)`: its own names are hooks, not methods to be called.
+
+        Raises `TypeError` for a class that gives another meaning to a name that its instances need.
+        """
         super().__init_subclass__(**kwargs)
         if behaviour:
             cls._quorate_hooks = frozenset(dir(cls))
+        elif taken := sorted(_OWN & vars(cls).keys()):
+            raise TypeError(
+                f"{cls.__qualname__}.{taken[0]}: every GenServer has that name: choose another one"
+            )
         cls._quorate_set_methods(public_methods(cls))
 
     @classmethod
@@ -57,6 +70,9 @@ class GenServer:
         cls._quorate_plain = {
             name: method for name, method in methods.items() if not inspect.iscoroutinefunction(method)
         }
+        cls._quorate_reentrant = frozenset(
+            name for name, method in methods.items() if getattr(method, "_quorate_reentrant", False)
+        )
 
     @property
     def pid(self) -> Pid:
@@ -66,6 +82,49 @@ class GenServer:
     def process(self) -> Process:
         """The process itself: send, link, monitor, exit, register, spawn and so on."""
         return Process(self._quorate_cell)
+
+    def asker(self) -> From[Any]:
+        """Who made the call that is being handled: for an answer that comes later, or before the method is done.
+
+            asker: From[str] = self.asker()
+            self.waiting.append(asker)
+            return asker.later()
+
+        Ask in the method itself. Raises `RuntimeError` when no call or cast is being handled; the answer to a cast is
+        dropped.
+        """
+        return self._quorate_cell.asked()
+
+    def reply(self, asker: From[T], value: T) -> None:
+        """Answer a call now: of another method, or in the midst of this one. Only the first answer counts."""
+        asker.reply(value)
+
+    def continue_with(self, info: object = None) -> None:
+        """Have `handle_continue(info)` called next, before any other message: after `__init__`, or after this method.
+
+        So a server can be there, and answer later for what takes long to prepare. Several are done in order.
+        """
+        self._quorate_cell.add_continue(info)
+
+    @property
+    def idle_timeout_s(self) -> float | None:
+        """After so many seconds without a message `handle_timeout` is called, and again and again. None: never (default)."""
+        return self._quorate_cell.idle_timeout_s()
+
+    @idle_timeout_s.setter
+    def idle_timeout_s(self, timeout_s: float | None) -> None:
+        if timeout_s is not None and timeout_s <= 0:
+            raise ValueError(f"a timeout must be over 0 seconds, not {timeout_s:g}")
+        self._quorate_cell.set_idle_timeout(timeout_s)
+
+    def handle_continue(self, info: Any) -> Awaitable[object] | None:
+        """What `continue_with` asked for. May be `async def`. The default raises `NotImplementedError`."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no handle_continue: {show(info)}")
+
+    def handle_timeout(self) -> Awaitable[object] | None:
+        """Nothing came for `idle_timeout_s` seconds. May be `async def`; `raise Exit()` ends the server. The default logs it."""
+        log.warning("%s is idle and has no handle_timeout", self._quorate_cell.describe())
+        return None
 
     def handle_info(self, message: Any) -> Awaitable[object] | None:
         """A message that is neither call nor cast arrived. May be `async def`. The default logs it and drops it."""
@@ -118,6 +177,9 @@ class GenServer:
 def _slots(kind: type) -> tuple[str, ...]:
     slots = vars(kind).get("__slots__", ())
     return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+_OWN = frozenset({"asker", "continue_with", "idle_timeout_s", "pid", "process", "reply"})
 
 
 def public_methods(cls: type) -> dict[str, Callable[..., Any]]:

@@ -13,6 +13,7 @@ KILLED = "killed"  # the reason of a process that died by such a signal
 NOPROC = "noproc"  # there is no such process
 NOCONNECTION = "noconnection"  # the node cannot be reached; its processes may live on
 CANCELLED = "cancelled"  # the task of the process was cancelled, or what it awaited, by asyncio's own means
+NO_REPLY = object()  # of an `Exit`
 SHUTDOWN = "shutdown"  # asked to stop, by a supervisor or by its node
 
 
@@ -106,9 +107,11 @@ class NodeLost:
 class Exit(BaseException):
     """`raise Exit(reason)` ends the process that raises it, with that reason and without a crash report.
 
-    A `BaseException`, as `SystemExit` is: an `except Exception` on the way does not stop it.
+    With `reply`, the caller of the method that raises it gets that value when the process has ended, `terminate` and all;
+    without, `CalleeExited`. A `BaseException`, as `SystemExit` is: an `except Exception` on the way does not stop it.
     """
 
-    def __init__(self, reason: object = NORMAL) -> None:
+    def __init__(self, reason: object = NORMAL, *, reply: object = NO_REPLY) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.reply = reply

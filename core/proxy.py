@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from .calls import Request, no_process
 from .cell import ALIVE, Cell
-from .control import Errand, ProcessControl
+from .control import ProcessControl
 from .export import Exports
 from .gen_server import GenServer
 from .kernel import Kernel
@@ -88,11 +88,7 @@ def exported_servers(exports: Exports) -> dict[str, type[GenServer]]:
 
 
 def interrupt(node: Node, pid: Pid) -> None:
-    """Break off the handler in progress, if there is one: close the gate first, or it just gets a `CancelledError`."""
+    """Break off the handlers in progress, if there are any: close the gate first, or it just gets a `CancelledError`."""
     cell = node.kernel.find(pid)
-    if (
-        isinstance(cell, ServerCell)
-        and cell.activation is not None
-        and type(cell.last_message()) is not Errand
-    ):
-        cell.activation.cancel()
+    if isinstance(cell, ServerCell):
+        cell.interrupt()

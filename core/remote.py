@@ -112,7 +112,7 @@ class RemoteReply:
                 )
             )
 
-    def refuse(self, error: CallError) -> None:
+    def refuse(self, error: Exception) -> None:
         self._answer(*encode_error(self.remote.kernel.codec, error))
 
     def _answer(self, kind: int, body: bytes) -> bool:

@@ -2,8 +2,9 @@
 
 The cell takes messages off its mailbox in `_pump`, which runs inside the process's own context, either in a turn of
 the scheduler or, behind an `async def` handler, in that handler's task. So an idle server is a record and the user's
-object, and a busy one handles many messages per turn. What must never happen here: two messages are in progress at
-once, or one starts while the process is held or its gate is closed.
+object, and a busy one handles many messages per turn. Calls of `@reentrant` methods run beside, in tasks of their own
+(`server_extras.py`). What must never happen here: two other messages are in progress at once, or one starts while the
+process is held or its gate is closed.
 """
 
 import asyncio
@@ -14,28 +15,31 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from .calls import HANDLING, Answer, Handling, PendingCall, Request, no_process
+from .calls import HANDLING, Handling, PendingCall, Request, no_process
 from .cell import ALIVE, EXITING, NOT_NOW, Cell
 from .control import Errand
 from .crash import ServerStatus, report_late
 from .errors import CalleeExited, CallError, NotCallable, RemoteError
 from .exits import is_word
 from .gen_server import GenServer
-from .pid import CANCELLED, KILLED, Down, Exit, ExitSignal, Pid
+from .pid import CANCELLED, KILLED, NO_REPLY, Down, Exit, ExitSignal, Pid
 from .plain import plain_error, show
-from .scheduler import Steps
+from .replies import LATER, From, for_the_caller
+from .scheduler import Steps, log
+from .server_extras import Continue, Extras, IdleTimeout, ReentrantCall
 
 if TYPE_CHECKING:
     from .kernel import Kernel
 
 _NOTHING = object()  # no message is in progress
 _TERMINATE = object()  # `terminate` is
+_AT_ONCE = object()  # a call in its caller's turn is, which has no `Request`
 
 
 class ServerCell(Cell):
     """A process whose body is a `GenServer`."""
 
-    __slots__ = ("_budget", "_current", "_handling", "_said_goodbye", "server")
+    __slots__ = ("_budget", "_current", "_handling", "_said_goodbye", "extras", "server")
 
     def __init__(self, kernel: "Kernel", pid: Pid, context: Any, server: GenServer) -> None:
         super().__init__(kernel, pid, context, type(server).__qualname__)
@@ -44,6 +48,7 @@ class ServerCell(Cell):
         self._handling: Handling | None = None
         self._said_goodbye = False
         self._budget = 0
+        self.extras: Extras | None = None
 
     def initialised(self) -> None:
         """`__init__` is through (for behaviours). What it raises refuses the start."""
@@ -77,35 +82,82 @@ class ServerCell(Cell):
         return budget - self._budget
 
     def rest(self) -> None:
-        """Nothing is in progress: wait for the next turn, or for the next message."""
+        """Nothing is in progress (but reentrant calls): wait for the next turn, or for the next message."""
         self.activation = None
-        if self.state == EXITING or (self.state == ALIVE and self._may_take()):
+        if self._has_work():
             self.scheduled = True
             self.kernel.scheduler.requeue(self)
         else:
             self.scheduled = False
             if not self.mailbox:
                 self.mailbox = None
+            if self.extras is not None:
+                self.extras.resting(self)
+
+    def at_rest(self) -> bool:
+        """Nothing is in progress, and nothing waits that may begin."""
+        running = self.extras is not None and self.extras.running
+        return self.state == ALIVE and not self.scheduled and not running
+
+    def go_on(self) -> None:
+        """Something changed: take a turn if there is something to do."""
+        if not self.scheduled and self._has_work():
+            self.kernel.scheduler.wake(self)
+
+    def _has_work(self) -> bool:
+        if self.state == ALIVE:
+            return self._may_take()
+        return self.state == EXITING and not (self.extras is not None and self.extras.running)
 
     def _may_take(self) -> bool:
-        if self.control is not None:
-            return self.control.has_errand() or (bool(self.mailbox) and self.control.may_handle())
-        return bool(self.mailbox)
+        return self._source() is not None
+
+    def _source(self) -> deque[Any] | None:
+        """Where the next item is to be taken from, now; None: nothing may begin."""
+        extras, control = self.extras, self.control
+        if extras is None and control is None:
+            return self.mailbox or None
+        if extras is not None and extras.continues and (control is None or control.gate_open()):
+            return None if extras.starting else extras.continues
+        if control is not None:
+            errands = control.errands()
+            if errands:
+                beside = extras is None or not extras.running or errands[0].beside
+                return errands if beside else None
+            if not control.may_handle():
+                return None
+        if self.mailbox:
+            held_up = extras is not None and extras.starting and not self._is_reentrant(self.mailbox[0])
+            return None if held_up else self.mailbox
+        return extras.timed_out if extras is not None and extras.timed_out else None
+
+    def _is_reentrant(self, item: object) -> bool:
+        return type(item) is Request and item.method in self.server._quorate_reentrant
+
+    def _next_item(self) -> Any:
+        """The next item; `_NOTHING` if none may begin."""
+        source = self._source()
+        if source is None:
+            return _NOTHING
+        item = source.popleft()
+        if self.extras is not None and type(item) is not Errand:
+            self.extras.active = True
+            self.extras.timed_out.clear()
+        return item
 
     def _pump(self) -> Steps | None:
         """Handle messages until one has to be awaited (its coroutine is returned), none is left, or the budget is."""
         while self._budget > 0:
             if self.state != ALIVE:
                 return self._say_goodbye() if self.state == EXITING else None
-            item: object = None
-            if self.control is not None:
-                item = self.control.next_errand()
-                if item is None and not self.control.may_handle():
-                    return None
-            if item is None:
+            if self.extras is None and self.control is None:
                 if not self.mailbox:
                     return None
                 item = self.mailbox.popleft()
+            else:
+                item = self._next_item()
+                if item is _NOTHING:
+                    return None
             self._budget -= 1
             steps = self._begin(item)
             if steps is not None:
@@ -123,30 +175,54 @@ class ServerCell(Cell):
             or self.mailbox is not None
             or self.control is not None
             or self.state != ALIVE
+            or (self.extras is not None and self.extras.starting)
         ):
             return NOT_NOW
         self.scheduled = True  # whatever comes meanwhile waits its turn
+        self._current = _AT_ONCE
         scheduler = self.kernel.scheduler
         began = scheduler.monotonic()
         try:
             result = self.context.run(method, self.server, *args, **kwargs)
         except BaseException as error:  # noqa: BLE001 -- as in `_begin`
-            answer = Answer()
-            self._current = Request(name, args, kwargs, answer)
+            request = self._at_once_request(name, args, kwargs)
             self._failed(error, frames=1)
             self.rest()
-            raise answer.error from answer.error.__cause__
+            return request.reply
         if scheduler.monotonic() - began > scheduler.slow_s:
             scheduler.report_slow(self.describe(), scheduler.monotonic() - began)
         if type(result) is CoroutineType:
-            pending = PendingCall(self.kernel.loop.create_future(), name, self.pid)
-            self._start_task(Request(name, args, kwargs, pending), result)
+            request = self._at_once_request(name, args, kwargs)
+            self._start_task(request, result)
+            return request.reply
+        if self._current is not _AT_ONCE or result is LATER:  # the method asked for its request
+            request = self._at_once_request(name, args, kwargs)
+            pending = request.reply
+            self._succeeded(result)
+            self.rest()
             return pending
-        if self.mailbox is None and self.state == ALIVE and self.control is None:
+        self._current = _NOTHING
+        if self.mailbox is None and self.state == ALIVE and self.control is None and self.extras is None:
             self.scheduled = False
         else:
+            if self.extras is not None:
+                self.extras.active = True
             self.rest()
         return result
+
+    def _at_once_request(
+        self, name: str = "", args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Request:
+        """The call that is being handled in its caller's turn, as a request with a `PendingCall`."""
+        request = self._current
+        if type(request) is not Request:
+            pending = PendingCall(self.kernel.loop.create_future(), name, self.pid)
+            self._current = request = Request(name, args, kwargs or {}, pending)
+        elif name:
+            request.method, request.args, request.kwargs = name, args, kwargs or {}
+            if type(request.reply) is PendingCall:
+                request.reply.method = name
+        return request
 
     def _begin_task(self, request: Request) -> bool:
         """Begin an `async def` method in its task, which first runs in a later turn of the loop. False: it is none."""
@@ -154,6 +230,10 @@ class ServerCell(Cell):
         method = server._quorate_methods.get(request.method)
         if method is None or request.method in server._quorate_plain or self.control is not None:
             return False
+        if self.extras is not None:
+            if self.extras.starting and not self._is_reentrant(request):
+                return False
+            self.extras.active = True
         self.scheduled = True
         self._current = request
         try:
@@ -162,7 +242,11 @@ class ServerCell(Cell):
             self._failed(error, frames=1)
             self.rest()
             return True
-        self._start_task(request, steps)
+        if self._is_reentrant(request):
+            self._start_reentrant(request, steps)
+            self.rest()
+        else:
+            self._start_task(request, steps)
         return True
 
     def _start_task(self, request: Request, steps: Steps) -> None:
@@ -170,6 +254,93 @@ class ServerCell(Cell):
         self._handling = Handling((*request.chain, self.pid) if request.chain else (self.pid,))
         self.context.run(HANDLING.set, self._handling)
         self.activation = self.kernel.scheduler.start(self, steps, self.context, self.label)
+
+    # -- calls beside one another --------------------------------------------------------------------------
+
+    def _start_reentrant(self, request: Request, steps: Steps) -> None:
+        extras = self.need_extras()
+        call = ReentrantCall(self, request)
+        extras.running[call] = None
+        extras.starting += 1
+        context = self.context.copy()
+        context.run(HANDLING.set, call)
+        call.start(steps, context)
+        self._current = _NOTHING
+
+    def reentrant_began(self) -> None:
+        """One has come to its first await, or to its end."""
+        extras = self.need_extras()
+        extras.starting -= 1
+        if not extras.starting:
+            self.go_on()
+
+    def reentrant_returned(self, call: ReentrantCall, value: object) -> None:
+        call.done = True
+        try:
+            self._give(call.request, value)
+        except Exception as error:  # noqa: BLE001 -- as in `_begin`
+            self.reentrant_raised(call, error)
+
+    def reentrant_raised(self, call: ReentrantCall, error: BaseException) -> None:
+        call.done = True
+        living = self.state == ALIVE
+        self._react(call.request, error, gate_open=call.gate_open())
+        if living and self.state == EXITING:
+            self.need_extras().running.pop(call, None)
+            self.wind_down()
+
+    def reentrant_over(self, call: ReentrantCall) -> None:
+        """Its task ends."""
+        extras = self.need_extras()
+        extras.running.pop(call, None)
+        extras.active = True
+        if self.at_rest() and not self._has_work():
+            extras.resting(self)
+        self.go_on()
+
+    # -- what extras are for -------------------------------------------------------------------------------
+
+    def need_extras(self) -> Extras:
+        if self.extras is None:
+            self.extras = Extras()
+        return self.extras
+
+    def asked(self) -> From[Any]:
+        """See `GenServer.asker`."""
+        handling = HANDLING.get()
+        if type(handling) is ReentrantCall and handling.cell is self and not handling.done:
+            request = handling.request
+        elif self._current is _AT_ONCE or type(self._current) is Request:
+            request = self._at_once_request()
+        else:
+            raise RuntimeError(f"{self.describe()} handles no call now: ask for its asker in a method")
+        if request.reply is not None:
+            self.need_extras().owed[request] = None
+        return From(self, request)
+
+    def owes(self, request: Request) -> bool:
+        return self.extras is not None and request in self.extras.owed
+
+    def pay(self, request: Request) -> bool:
+        """The answer to a request is about to be given; False: it was."""
+        if not self.owes(request):
+            return False
+        self.need_extras().owed.pop(request)
+        return True
+
+    def add_continue(self, info: object) -> None:
+        """See `GenServer.continue_with`."""
+        if self.state == ALIVE:
+            self.need_extras().continues.append(Continue(info))
+            self.go_on()
+
+    def idle_timeout_s(self) -> float | None:
+        return None if self.extras is None else self.extras.idle_s
+
+    def set_idle_timeout(self, timeout_s: float | None) -> None:
+        """See `GenServer.idle_timeout_s`."""
+        if self.state == ALIVE and (timeout_s is not None or self.extras is not None):
+            self.need_extras().set_idle(self, timeout_s)
 
     # -- one message ---------------------------------------------------------------------------------------
 
@@ -188,6 +359,9 @@ class ServerCell(Cell):
                 self._succeeded(result)
                 return None
             result = _awaiting(result)
+        elif self._is_reentrant(item):
+            self._start_reentrant(item, result)
+            return None
         chain = item.chain if type(item) is Request else ()
         self._handling = Handling((*chain, self.pid))
         HANDLING.set(self._handling)
@@ -210,6 +384,10 @@ class ServerCell(Cell):
             return server.handle_down(item)
         if kind is ExitSignal:
             return server.handle_exit(item)
+        if kind is Continue:
+            return server.handle_continue(item.info)
+        if kind is IdleTimeout:
+            return server.handle_timeout()
         return server.handle_info(item)
 
     def _over(self) -> object:
@@ -222,49 +400,89 @@ class ServerCell(Cell):
 
     def _succeeded(self, value: object) -> None:
         item = self._over()
-        if type(item) is Request or type(item) is Errand:
+        if type(item) is Request:
+            try:
+                self._give(item, value)
+            except Exception as error:  # noqa: BLE001 -- as in `_begin`
+                self._react(item, error)
+        elif type(item) is Errand:
             item.give(value)
+
+    def _give(self, request: Request, value: object) -> None:
+        """Answer a call with what its method returned. Raises `RuntimeError` when nobody could ever answer it."""
+        if value is LATER:
+            if request.is_open() and not self.owes(request):
+                raise RuntimeError(f"{request.method} returned later() of another call: nobody could answer")
+            return
+        if self.extras is not None:
+            self.extras.owed.pop(request, None)
+        request.give(value)
 
     def _failed(self, error: BaseException, *, frames: int = 0) -> None:
         """A handler raised. What becomes of the process, and what its caller is told.
 
         `frames` of ours stand above the method when it was just being called; 0 when it was resumed.
         """
-        item = self._current
+        self._react(self._current, error, gate_open=self.gate_open(), frames=frames)
+        self._over()
+
+    def _react(self, item: object, error: BaseException, *, gate_open: bool = True, frames: int = 0) -> None:
         if isinstance(error, _Refused):
             self._tell(item, error.answer)
         elif type(item) is Errand and self.state == ALIVE and not isinstance(error, Exit):
             item.fail(error)
-        elif isinstance(error, asyncio.CancelledError) and (self.state != ALIVE or not self.gate_open()):
+        elif isinstance(error, asyncio.CancelledError) and (self.state != ALIVE or not gate_open):
             why = self.reason if self.state != ALIVE else "its gate closed"
             self._tell(
                 item, CalleeExited(f"{self.pid} was stopped while it handled the call: {show(why)}", why)
             )
         elif frames and type(item) is Request and _did_not_fit(error, frames):
             self._tell(item, NotCallable(f"{self.label}.{item.method}: {error}: nothing happened"))
+        elif type(item) is Request and (told := self._for_the_caller(item, error)) is not None:
+            self._tell(item, told)
         elif isinstance(error, Exit):
-            self._tell(item, CalleeExited(f"{self.pid} ended itself: {show(error.reason)}", error.reason))
+            if type(item) is Request and error.reply is not NO_REPLY and item.reply is not None:
+                self._bid_farewell(item, error.reply)
+            else:
+                why = error.reason
+                self._tell(item, CalleeExited(f"{self.pid} ended itself: {show(why)}", why))
             self.ended(error.reason)
         elif isinstance(error, asyncio.CancelledError):
             self._tell(item, CalleeExited(f"{self.pid} was cancelled while it handled the call", CANCELLED))
             self.ended(CANCELLED)
         else:
             self._crash(item, error)
-        self._over()
         if isinstance(error, KeyboardInterrupt):
             self.kernel.scheduler.pass_on(error)
 
+    def _for_the_caller(self, request: Request, error: BaseException) -> Exception | None:
+        """What a method raised on purpose for its caller, if it did."""
+        told = for_the_caller(self.server._quorate_methods.get(request.method), error)
+        if told is not None and request.reply is None:
+            log.debug("%s answered a cast of %s with %s", self.describe(), request.method, show(told))
+        return told
+
+    def _bid_farewell(self, request: Request, value: object) -> None:
+        """Answer a call when the process has ended."""
+        extras = self.need_extras()
+        extras.owed.pop(request, None)
+        extras.farewell = (request, value)
+
     def _crash(self, item: object, error: BaseException) -> None:
         if self.state == ALIVE:
+            current, self._current = self._current, item  # for the report
             self.crashed(error)
+            self._current = current
         else:
             report_late(self, error, "while it was exiting")
         answer = RemoteError(*plain_error(error))
         answer.__cause__ = error
         self._tell(item, answer)
 
-    def _tell(self, item: object, error: CallError) -> None:
+    def _tell(self, item: object, error: Exception) -> None:
         if type(item) is Request:
+            if self.extras is not None:
+                self.extras.owed.pop(item, None)
             item.refuse(error)
         elif type(item) is Errand:
             item.fail(error)
@@ -302,10 +520,35 @@ class ServerCell(Cell):
 
     # -- its end -------------------------------------------------------------------------------------------
 
+    def ended(self, reason: object) -> None:
+        """See `Cell.ended`. Reentrant calls in progress are cancelled; `terminate` waits for their end."""
+        super().ended(reason)
+        if self.extras is not None:
+            self.extras.set_idle(self, None)
+            self.extras.continues.clear()
+            if self.extras.running:
+                self.arm_deadline()
+                self.cancel_steps(own=False)
+
+    def cancel_steps(self, *, own: bool = True) -> None:
+        """Cancel what its handlers await; all of them, or (not `own`) just the reentrant ones."""
+        if own and self.activation is not None:
+            self.activation.cancel()
+        if self.extras is not None:
+            for call in list(self.extras.running):
+                if not call.done:
+                    call.cancel()
+
+    def interrupt(self) -> None:
+        """Break off the handlers in progress, but no errand."""
+        self.cancel_steps(own=type(self._current) is not Errand)
+
     def wind_down(self) -> None:
         if self.activation is not None:
             self.arm_deadline()
             self.activation.cancel()
+        elif self.extras is not None and self.extras.running:
+            self.arm_deadline()
         elif not self.scheduled:
             if type(self.server).terminate is GenServer.terminate and self.control is None:
                 self.finish()
@@ -314,6 +557,8 @@ class ServerCell(Cell):
 
     def _say_goodbye(self) -> Steps | None:
         """The process is EXITING and nothing is in progress: run `terminate`, then finish."""
+        if self.extras is not None and self.extras.running:
+            return None  # the last of them wakes us
         if self._said_goodbye or is_word(self.reason, KILLED):
             self._gone()
             return None
@@ -342,14 +587,35 @@ class ServerCell(Cell):
                     f"{self.pid} was stopped while it handled the call: {show(self.reason)}", self.reason
                 ),
             )
+        extras = self.extras
+        if extras is not None:
+            self._settle(extras)
         super().finish()
+        if extras is not None and extras.farewell is not None:
+            request, value = extras.farewell
+            extras.farewell = None
+            request.give(value)
         if self.control is not None:
             self.control.close(CalleeExited(f"{self.pid} has ended: {show(self.reason)}", self.reason))
+
+    def _settle(self, extras: Extras) -> None:
+        """No line of a reentrant call runs from now on, and nobody waits for an answer any more."""
+        extras.stop_timer()
+        why = CalleeExited(f"{self.pid} ended before it answered: {show(self.reason)}", self.reason)
+        for call in list(extras.running):
+            if not call.done:
+                self._tell(call.request, why)
+            if call.activation is not None:
+                call.activation.abandon()
+        extras.running.clear()
+        owed, extras.owed = extras.owed, {}
+        for request in owed:
+            request.refuse(why)
 
     # -- people --------------------------------------------------------------------------------------------
 
     def last_message(self) -> object:
-        return None if self._current is _NOTHING else self._current
+        return None if type(self._current) is object else self._current
 
     def initial_call(self) -> str:
         return f"{type(self.server).__module__}.{self.label}"
@@ -361,6 +627,8 @@ class ServerCell(Cell):
     def status(self) -> str:
         if self._current is not _NOTHING:
             return "running"
+        if self.extras is not None and self.extras.running:
+            return "waiting"
         if self.control is not None and not self.control.may_handle():
             return "suspended" if self.control.suspended else "held"
         return "scheduled" if self.scheduled else "idle"

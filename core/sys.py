@@ -160,7 +160,7 @@ class Sys:
                 f"{cell.describe()} is no GenServer: it cannot be looked into; nothing happened"
             )
         check_cycle(request.chain, cell.pid)
-        done = control_of(cell).post(partial(_OPERATIONS[op], kernel, cell, travels, argument))
+        done = control_of(cell).post(partial(_OPERATIONS[op], kernel, cell, travels, argument), beside=True)
         done.add_done_callback(partial(_answer, request, cell))
 
 
@@ -328,7 +328,7 @@ class _Overheard:
         self._observer.answers("reply", self._method, value)
         self._reply.give(value)
 
-    def refuse(self, error: CallError) -> None:
+    def refuse(self, error: Exception) -> None:
         self._observer.answers("error", self._method, error)
         self._reply.refuse(error)
 

@@ -353,7 +353,7 @@ class Outcome(PendingCall):
 
     __slots__ = ()
 
-    def refuse(self, error: QuorateError) -> None:
+    def refuse(self, error: Exception) -> None:
         self.fail(error)
 
     def fail(self, error: BaseException) -> None:

@@ -50,6 +50,7 @@ from quorate.core import (
     Exit,
     ExitSignal,
     Exports,
+    From,
     GenServer,
     GenStatem,
     LinkConfig,
@@ -70,6 +71,7 @@ from quorate.core import (
     QuorateError,
     Ref,
     RemoteError,
+    Reply,
     Runtime,
     ServerStatus,
     Statistics,
@@ -83,6 +85,8 @@ from quorate.core import (
     TraceEvent,
     VersionMismatch,
     child,
+    raises,
+    reentrant,
 )
 from quorate.hashing import Ring
 from quorate.registry import (
@@ -143,6 +147,7 @@ __all__ = [
     "Exit",
     "ExitSignal",
     "Exports",
+    "From",
     "GenServer",
     "GenStatem",
     "LinkConfig",
@@ -177,6 +182,7 @@ __all__ = [
     "Registry",
     "RegistryError",
     "RemoteError",
+    "Reply",
     "Ring",
     "Runtime",
     "ServerStatus",
@@ -200,5 +206,7 @@ __all__ = [
     "VersionMismatch",
     "WrongDataDir",
     "child",
+    "raises",
+    "reentrant",
     "run",
 ]

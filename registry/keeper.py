@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from quorate.consensus import OutcomeUnknown, StoreError
 from quorate.core import (
     CalleeExited,
-    CallError,
     DecodeError,
     Down,
     EncodeError,
@@ -214,7 +213,7 @@ class Keeper:
             request = Request(MESSAGE, (content.message,), {}, reply)
         self.host.kernel.request(running.pid, request)
 
-    def handled(self, number: int, value: object, error: CallError | None) -> None:
+    def handled(self, number: int, value: object, error: Exception | None) -> None:
         """The process is through with a message."""
         parcel = self.running.unhandled.pop(number, None) if self.running is not None else None
         if parcel is None or not parcel.message.call:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from quorate.consensus import Store
 from quorate.core import (
     CallError,
+    DecodeError,
     EncodeError,
     Node,
     NodeDown,
@@ -150,10 +151,10 @@ class Line:
         value, error = decode_answer(self.router.codec, answer.kind, answer.body)
         if error is None:
             mail.request.give(value)
-        elif isinstance(error, CallError):
-            mail.request.refuse(error)
-        else:
+        elif isinstance(error, DecodeError):
             mail.request.refuse(RemoteError(*plain_error(error)))
+        else:
+            mail.request.refuse(error)
 
     def _fail(self, effect: Fail) -> None:
         mail = effect.message.body

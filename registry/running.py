@@ -6,7 +6,7 @@ The keeper is the authority over it; the objects that carry answers out of the p
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from quorate.core import CallError, NoProcess, Pid, ProcessControl
+from quorate.core import NoProcess, Pid, ProcessControl
 
 from .delivery import Parcel
 from .letters import Offer
@@ -29,7 +29,7 @@ class Handled:
     def give(self, value: object) -> None:
         self.keeper.host.post.enter(self.keeper.handled, self.number, value, None)
 
-    def refuse(self, error: CallError) -> None:
+    def refuse(self, error: Exception) -> None:
         if not isinstance(error, NoProcess):  # which says: the process ended before it came to this message
             self.keeper.host.post.enter(self.keeper.handled, self.number, None, error)
 
@@ -46,7 +46,7 @@ class Reconciled:
     def give(self, value: object) -> None:
         self.keeper.host.post.enter(self.keeper.reconciled, self.offer, True)
 
-    def refuse(self, error: CallError) -> None:
+    def refuse(self, error: Exception) -> None:
         self.keeper.host.post.enter(self.keeper.reconciled, self.offer, False)
 
 

@@ -62,3 +62,11 @@ def anywhere(request: pytest.FixtureRequest) -> Play:
 def everywhere(request: pytest.FixtureRequest) -> Play:
     """One node, or two that are linked, on each kind of loop and on the simulation's."""
     return Play(request.param, "there")
+
+
+@pytest.fixture(
+    params=[(loop, place) for loop in ALL_LOOPS for place in ("here", "there")], ids=lambda p: "-".join(p)
+)
+def wherever(request: pytest.FixtureRequest) -> Play:
+    """As `anywhere`, on the simulation's loop too."""
+    return Play(*request.param)
