@@ -204,6 +204,8 @@ class Kernel:
             self._empty = self.loop.create_future()
             await self._empty
         self.deadlines.close()
+        if self.scheduler.stacks is not None:
+            self.scheduler.stacks.stop()
 
     def _stop_orphans(self, parent: Pid) -> None:
         """A supervisor has died while the node stops, and can stop its children no more."""

@@ -16,11 +16,14 @@ import socket
 import ssl
 import sys
 import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
@@ -36,6 +39,9 @@ SOCKET_BUFFER_BYTES = 128 * 1024
 
 TLS_HANDSHAKE_S = 10.0
 """For a stranger to get through TLS (asyncio's default is a minute); only then do a protocol's own deadlines begin."""
+
+
+STACK_FRAMES_LIMIT = 30  # of what is shown of a stack
 
 
 def _monotonic_source() -> Callable[[], float]:
@@ -73,6 +79,59 @@ class RealClock:
 
     def call_later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> Timer:
         return asyncio.get_running_loop().call_later(delay_s, callback, *args)
+
+
+class RealStackWatch:
+    """See `StackWatch`. A thread that asks the loop for a sign of life, and looks at its stack when none comes.
+
+    Made on the loop that it watches. It costs that loop five empty turns a second (`slow_s` of 0.2 s).
+    """
+
+    def __init__(self, clock: Clock, slow_s: float) -> None:
+        self._clock = clock
+        self._pause_s = slow_s / 2
+        self._loop = asyncio.get_running_loop()
+        self._watched = threading.get_ident()
+        self._seen: tuple[float, str] | None = None
+        self._alive = threading.Event()
+        self._stopped = threading.Event()
+        threading.Thread(target=self._watch, name="quorate-stack-watch", daemon=True).start()
+
+    def stack_since(self, began: float) -> str | None:
+        seen = self._seen
+        return seen[1] if seen is not None and seen[0] >= began else None
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._pause_s):
+            self._alive.clear()
+            try:
+                self._loop.call_soon_threadsafe(self._alive.set)
+            except RuntimeError:  # the loop is closed
+                return
+            if not self._alive.wait(self._pause_s) and not self._stopped.is_set():
+                frame = sys._current_frames().get(self._watched)
+                if frame is not None:
+                    self._seen = (self._clock.monotonic(), _stack_text(frame))
+                del frame
+                while not self._alive.wait(self._pause_s) and not self._stopped.is_set():
+                    pass  # it is seen once, however long it takes
+
+
+def _stack_text(frame: FrameType) -> str:
+    """The stack of a user's code, innermost last; what of it is the library's own, below that, is left out."""
+    frames: list[FrameType] = []
+    outer: FrameType | None = frame
+    while outer is not None and len(frames) < STACK_FRAMES_LIMIT:
+        if frames and str(outer.f_globals.get("__name__")).startswith("quorate.core."):
+            break
+        frames.append(outer)
+        outer = outer.f_back
+    return "".join(
+        traceback.StackSummary.extract((each, each.f_lineno) for each in reversed(frames)).format()
+    )
 
 
 class RealEntropy:
@@ -355,7 +414,8 @@ def real_runtime(data_dir: str | Path | None = None) -> Runtime:
     clock: Clock = RealClock()
     entropy: Entropy = RealEntropy()
     disk: Disk | None = None if data_dir is None else RealDisk(data_dir)
-    return Runtime(network=network, clock=clock, entropy=entropy, disk=disk)
+    watch = partial(RealStackWatch, clock)
+    return Runtime(network=network, clock=clock, entropy=entropy, disk=disk, watch_stack=watch)
 
 
 def file_mode(path: str | Path) -> int:

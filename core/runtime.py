@@ -170,11 +170,28 @@ class Disk(Protocol):
         ...
 
 
+class StackWatch(Protocol):
+    """Sees what a loop is doing while something holds it, as only another thread can."""
+
+    def stack_since(self, began: float) -> str | None:
+        """The stack of the loop's thread, as text, if it was seen to be held after `began` (of `Clock.monotonic`)."""
+        ...
+
+    def stop(self) -> None:
+        """Watch no more."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """All that a node may use of the outside. `disk` is absent for a node that keeps nothing."""
+    """All that a node may use of the outside. `disk` is absent for a node that keeps nothing.
+
+    `watch_stack(slow_s)` watches the running loop for what holds it for `slow_s` seconds or more; absent where there are no
+    threads, as in a simulation.
+    """
 
     network: Network
     clock: Clock
     entropy: Entropy
     disk: Disk | None = None
+    watch_stack: Callable[[float], StackWatch] | None = None

@@ -14,11 +14,12 @@ from collections.abc import Coroutine
 from typing import Any, NoReturn, Protocol
 
 from .plain import show
-from .runtime import Clock
+from .runtime import Clock, StackWatch
 
 log = logging.getLogger("quorate.process")
 
 Steps = Coroutine[Any, Any, Any]
+PLACES_LIMIT = 10  # of the awaits, one inside the other, that a report names
 
 
 class Runnable(Protocol):
@@ -83,6 +84,7 @@ class Scheduler:
         self._at_once = turn_messages
         self._context = contextvars.copy_context()  # of who opens the node; processes run in their own
         self.monotonic = clock.monotonic
+        self.stacks: StackWatch | None = None
         self.slow_reports = 0
 
     def may_run_at_once(self) -> bool:
@@ -129,14 +131,21 @@ class Scheduler:
             self._armed = True
             self.loop.call_soon(self._turn, context=self._context)
 
-    def report_slow(self, who: str, seconds: float) -> None:
-        """A process held the loop for too long: nothing else of this node could run."""
+    def report_slow(self, who: str, seconds: float, where: str = "") -> None:
+        """A process held the loop for too long: nothing else of this node could run.
+
+        `where`: what is known of the place, for when nobody saw the stack while it was held.
+        """
         self.slow_reports += 1
+        stack = None if self.stacks is None else self.stacks.stack_since(self.monotonic() - seconds)
         log.warning(
-            "%s held the event loop for %.3f s: use `await asyncio.to_thread(...)` for work that blocks",
+            "%s held the event loop for %.3f s: use `await asyncio.to_thread(...)` for work that blocks%s",
             who,
             seconds,
-            extra={"quorate": {"event": "slow", "who": who, "seconds": seconds}},
+            f"; it was here:\n{stack}" if stack else f"; {where}" if where else "",
+            extra={
+                "quorate": {"event": "slow", "who": who, "seconds": seconds, "where": where, "stack": stack}
+            },
         )
 
     def pass_on(self, error: KeyboardInterrupt) -> None:
@@ -148,6 +157,19 @@ class Scheduler:
         activation = Activation(self, stepped, steps)
         activation.task = asyncio.Task(activation, loop=self.loop, name=name, context=context)
         return activation
+
+
+def _place(steps: Any) -> str:
+    """Where a coroutine is suspended, outermost first: what held the loop lies before that."""
+    places: list[str] = []
+    while steps is not None and len(places) < PLACES_LIMIT:
+        frame = getattr(steps, "cr_frame", None)
+        if frame is None:
+            break
+        code = frame.f_code
+        places.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
+        steps = steps.cr_await
+    return f"it went on to {', '.join(places)}" if places else ""
 
 
 def _raise(error: BaseException) -> NoReturn:
@@ -224,7 +246,7 @@ class Activation(Coroutine[Any, Any, None]):
         finally:
             held = scheduler.monotonic() - began
             if held > scheduler.slow_s:
-                scheduler.report_slow(self._stepped.describe(), held)
+                scheduler.report_slow(self._stepped.describe(), held, _place(self._steps))
 
     def _advance(self, error: BaseException | None) -> Any:
         stepped = self._stepped

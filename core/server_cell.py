@@ -190,7 +190,7 @@ class ServerCell(Cell):
             self.rest()
             return request.reply
         if scheduler.monotonic() - began > scheduler.slow_s:
-            scheduler.report_slow(self.describe(), scheduler.monotonic() - began)
+            scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")
         if type(result) is CoroutineType:
             request = self._at_once_request(name, args, kwargs)
             self._start_task(request, result)

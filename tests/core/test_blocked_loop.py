@@ -1,0 +1,164 @@
+"""Processes that hold the event loop: the report says who, for how long, and where."""
+
+import asyncio
+import logging
+import time
+from typing import Any, cast
+
+import pytest
+
+from quorate.core import GenServer, Network, Node, Process, ProcessConfig, RealClock, Runtime, real_runtime
+from quorate.core.real import RealStackWatch
+from tests.core.conftest import Play
+from tests.core.nodes import LOOPS, A, World, run_on
+from tests.support import ManualClock, SeededEntropy, turns
+
+
+class Blocker(GenServer):
+    """Holds the loop for a second, as far as the clock can tell."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+
+    def block(self) -> None:
+        self.clock.skip(1.0)
+
+    async def block_slowly(self) -> None:
+        await asyncio.sleep(0)
+        self.clock.skip(1.0)
+        await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+class FakeWatch:
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.stopped = 0
+
+    def stack_since(self, began: float) -> str | None:
+        self.asked.append(began)
+        return "line 7 in guilty"
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def facts(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    [record] = [each for each in caplog.records if "held the event loop" in each.getMessage()]
+    found: dict[str, Any] = record.__dict__["quorate"]
+    assert found["where"] in record.getMessage() or found["stack"] in record.getMessage()
+    return found
+
+
+def test_a_method_that_holds_the_loop_is_reported_by_its_name(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Blocker, world.clock)
+        await ref.call(Blocker.block)
+        found = facts(caplog)
+        assert (found["event"], found["seconds"], found["where"]) == ("slow", 1.0, "in block")
+        assert found["who"] == f"{ref.pid} (Blocker)"
+
+    everywhere.one(main)
+
+
+def test_a_coroutine_that_holds_the_loop_is_reported_with_the_place_to_which_it_went_on(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(self: Process, clock: ManualClock) -> None:
+        clock.skip(1.0)
+        await self.receive()
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Blocker, world.clock)
+        await ref.call(Blocker.block_slowly)
+        where = facts(caplog)["where"]
+        assert f"it went on to {__file__}:" in where
+        assert where.index("in Blocker.block_slowly") < where.index("in Blocker._pause")
+        caplog.clear()
+        node.spawn(body, world.clock)
+        await turns()
+        assert "<locals>.body" in facts(caplog)["where"]
+
+    everywhere.one(main)
+
+
+def test_who_does_not_hold_the_loop_is_not_reported(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Blocker, world.clock)
+        await ref.call(Blocker.block)
+        assert caplog.records == []
+
+    everywhere.one(main, ProcessConfig(slow_s=1.5))
+
+
+def test_the_report_has_the_stack_when_somebody_saw_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        watch, limits = FakeWatch(), list[float]()
+
+        def watching(slow_s: float) -> FakeWatch:
+            limits.append(slow_s)
+            return watch
+
+        clock = ManualClock()
+        runtime = Runtime(cast("Network", None), clock, SeededEntropy(), watch_stack=watching)
+        async with Node(A, runtime=runtime, creation=1, config=ProcessConfig(slow_s=0.5)) as node:
+            ref = await node.start(Blocker, clock)
+            await ref.call(Blocker.block)
+            found = facts(caplog)
+            assert (found["stack"], watch.asked) == ("line 7 in guilty", [clock.monotonic() - 1.0])
+            assert watch.stopped == 0
+        assert (watch.stopped, limits) == (1, [0.5])
+
+    caplog.set_level(logging.WARNING)
+    run_on("asyncio", main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_real_watch_sees_what_holds_the_loop_while_it_does(loop: str) -> None:
+    def guilty(watch: RealStackWatch, began: float) -> str:
+        while (seen := watch.stack_since(began)) is None:
+            time.sleep(0.001)
+        return seen
+
+    async def main() -> None:
+        clock = RealClock()
+        watch = RealStackWatch(clock, 0.02)
+        began = clock.monotonic()
+        seen = guilty(watch, began)
+        assert "in guilty" in seen
+        assert "time.sleep(0.001)" in seen or "watch.stack_since" in seen
+        assert watch.stack_since(clock.monotonic()) is None  # a later one has nothing to do with it
+        watch.stop()
+
+    run_on(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_on_the_real_runtime_a_report_ends_where_the_library_begins(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Sleeper(GenServer):
+        def block(self, node: Node) -> None:
+            stacks, began = node.kernel.scheduler.stacks, node.runtime.clock.monotonic()
+            assert stacks is not None
+            while stacks.stack_since(began) is None or node.runtime.clock.monotonic() - began < 0.05:
+                time.sleep(0.001)
+
+    async def main() -> None:
+        node = Node(A, runtime=real_runtime(), creation=1, config=ProcessConfig(slow_s=0.04))
+        async with node:
+            ref = await node.start(Sleeper)
+            await ref.call(Sleeper.block, node)
+        stack = facts(caplog)["stack"]
+        assert "in block" in stack.splitlines()[0]
+        assert "server_cell" not in stack
+
+    caplog.set_level(logging.WARNING)
+    run_on(loop, main)
