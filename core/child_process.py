@@ -8,7 +8,7 @@ import asyncio
 import math
 
 from . import server_cell
-from .cell import DEAD, EXITING, Cell
+from .cell import ALIVE, DEAD, EXITING, Cell
 from .child_spec import ChildSpec
 from .errors import LocalNameTaken
 from .kernel import Kernel
@@ -31,6 +31,10 @@ def start_child(parent: Cell, spec: ChildSpec) -> Cell:
         cell = spawn(kernel, spec.start, spec.args, dict(spec.kwargs))
     oversee(cell, parent.pid, spec)
     kernel.link(parent, cell.pid)
+    if (
+        parent.state != ALIVE
+    ):  # the child's own __init__ has seen to that, and a link with it is no longer made
+        cell.begin_exit(parent.reason)
     if spec.name is not None:
         try:
             kernel.register(cell, spec.name)

@@ -226,11 +226,7 @@ class Node:
         """
         cell = start(self.kernel, server, args, kwargs)
         if isinstance(cell.server, Supervisor):
-            try:
-                await begin(cell)
-            except asyncio.CancelledError:
-                cell.begin_exit(SHUTDOWN)
-                raise
+            await _begun(cell)
         return Ref(self.kernel, cell.pid)
 
     def export(self, thing: T, name: str | None = None) -> T:
@@ -263,7 +259,8 @@ class Node:
     ) -> Pid:
         kernel, name = self.kernel, self.exports.name_of(thing)
         if node == self.name:
-            return self._start_exported(name, list(args), kwargs)
+            started = self._start_exported(name, list(args), kwargs)
+            return started if isinstance(started, Pid) else await started
         packed = kernel.codec.encode_call(args, kwargs)
         pid = await kernel.wait_for(
             PendingCall(kernel.loop.create_future(), f"the start of {name}", node),
@@ -272,7 +269,7 @@ class Node:
         )
         return cast("Pid", pid)
 
-    def _start_exported(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Pid:
+    def _start_exported(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Pid | Awaitable[Pid]:
         thing = self.exports.startable(name)
         if thing is None:
             raise NotCallable(
@@ -280,7 +277,8 @@ class Node:
             )
         context, arguments = contextvars.Context(), tuple(args)
         if isinstance(thing, type):
-            return context.run(start, self.kernel, thing, arguments, kwargs).pid
+            cell = context.run(start, self.kernel, thing, arguments, kwargs)
+            return _begun(cell) if isinstance(cell.server, Supervisor) else cell.pid
         return context.run(spawn, self.kernel, thing, arguments, kwargs).pid
 
     @property
@@ -488,6 +486,16 @@ class Node:
     def evict(self, peer: str, reason: str) -> None:
         if self._links is not None:
             self._links.evict(peer, reason)
+
+
+async def _begun(cell: ServerCell) -> Pid:
+    """Wait until a supervisor has started its children; one for which nobody waits any more ends."""
+    try:
+        await begin(cell)
+    except asyncio.CancelledError:
+        cell.begin_exit(SHUTDOWN)
+        raise
+    return cell.pid
 
 
 def _ref(kernel: Kernel, pid: object) -> Ref[GenServer]:

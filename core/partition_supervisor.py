@@ -106,6 +106,6 @@ def partition_of(key: object, partitions: int) -> int:
     Raises `EncodeError` for a key that cannot be a name.
 
     >>> partition_of("customer 17", 8)
-    0
+    7
     """
     return xxhash.xxh3_64_intdigest(canonical(key)) % partitions

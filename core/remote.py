@@ -9,8 +9,9 @@ What must never happen here: bytes from a peer make this node raise, or a signal
 the node it was meant for.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -44,7 +45,7 @@ from .signals import (
 
 log = logging.getLogger("quorate.process")
 
-Starter = Callable[[str, list[Any], dict[str, Any]], Pid]
+Starter = Callable[[str, list[Any], dict[str, Any]], Pid | Awaitable[Pid]]
 
 
 class Outlet(Protocol):
@@ -131,6 +132,7 @@ class RemoteSide:
         self.start_exported: Starter
         self.dropped_messages = 0
         self._outlet = outlet
+        self._starting: set[asyncio.Task[None]] = set()  # supervisors that others started here
         self._calls: dict[int, PeerState] = {}  # which peer a pending call waits for
 
     # -- the links -----------------------------------------------------------------------------------------
@@ -359,11 +361,23 @@ class RemoteSide:
     def _on_start(self, peer: PeerState, signal: Start) -> None:
         reply = RemoteReply(self, peer.name, signal.reply_creation, signal.alias)
         try:
-            reply.give(self.start_exported(signal.name, *self.kernel.codec.decode_call(signal.args)))
-        except CallError as error:
-            reply.refuse(error)
+            started = self.start_exported(signal.name, *self.kernel.codec.decode_call(signal.args))
         except Exception as error:  # noqa: BLE001 -- an __init__ may raise anything; the one who asked is told
-            reply.refuse(RemoteError(*plain_error(error)))
+            reply.refuse(error if isinstance(error, CallError) else RemoteError(*plain_error(error)))
+            return
+        if isinstance(started, Pid):
+            reply.give(started)
+        else:
+            task = self.kernel.loop.create_task(self._answer_when_started(reply, started))
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+
+    async def _answer_when_started(self, reply: RemoteReply, started: Awaitable[Pid]) -> None:
+        """For a supervisor, which starts others first."""
+        try:
+            reply.give(await started)
+        except Exception as error:  # noqa: BLE001 -- as above
+            reply.refuse(error if isinstance(error, CallError) else RemoteError(*plain_error(error)))
 
     def _on_answer(self, peer: PeerState, signal: Answer) -> None:
         pending = self._take(signal.alias) if signal.creation == self.kernel.creation else None

@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
+from .cell import ALIVE
 from .child_process import Stopping, oversee, start_child
 from .child_spec import ChildSpec
 from .errors import CalleeExited, ChildStartFailed, ConfigError, SupervisorError
@@ -224,7 +225,7 @@ class Supervisor(GenServer):
             if self._ready is None:  # it was started from another node, which does not wait for the children
                 log.error("%s: %s", self._quorate_cell.describe(), failure, exc_info=failure)
             raise Exit((SHUTDOWN, ("failed_to_start_child", failure.child))) from None
-        if self._ready is not None and not self._ready.done():
+        if self._ready is not None and not self._ready.done() and self._quorate_cell.state == ALIVE:
             self._ready.set_result(None)
 
     async def _again(self, key: Key) -> None:
@@ -242,6 +243,8 @@ class Supervisor(GenServer):
         while (step := tree.next_step()) is not None:
             match step:
                 case Start(key):
+                    if self._quorate_cell.state != ALIVE:
+                        return  # it was told to exit: `terminate` is next
                     await self._start(tree, key)
                 case Stop(children):
                     await self._stop(tree, children)
@@ -330,8 +333,14 @@ class Supervisor(GenServer):
         return None
 
     def _report(self, verdict: Verdict, pid: Pid | None, reason: object) -> None:
-        """One record of what ended and what is done about it."""
+        """One record of what ended and what is done about it.
+
+        Of an exception that ended a process only the type is named: its crash report has the rest, as far as it may be
+        shown. What came out of an `__init__` has no other report, so it is told in full.
+        """
         id = verdict.rule.spec.id
+        error = reason if isinstance(reason, BaseException) else None
+        shown = type(error).__qualname__ if error is not None and pid is not None else show(reason)
         decision = verdict.action.value
         if verdict.action is Action.RESTART:
             decision = f"{decision} ({verdict.restarts} of {self.intensity} in {self.period_s:g} s)"
@@ -342,21 +351,23 @@ class Supervisor(GenServer):
             level = logging.ERROR
         elif verdict.action is not Action.RESTART and is_orderly(reason):
             level = logging.DEBUG
+        what = "could not be started" if pid is None else f"{pid} ended"
         log.log(
             level,
             "%s: child %r %s: %s; %s",
             self._quorate_cell.describe(),
             id,
-            "could not be started" if pid is None else f"{pid} ended",
-            show(reason),
+            what,
+            shown,
             decision,
+            exc_info=error if pid is None else None,
             extra={
                 "quorate": {
                     "event": "child",
                     "supervisor": self.pid,
                     "child": id,
                     "pid": pid,
-                    "reason": reason,
+                    "reason": shown,
                     "decision": decision,
                 }
             },
