@@ -166,10 +166,10 @@ class GenServer:
         return {name: value for name, value in found.items() if not name.startswith("_quorate_")}
 
     def _quorate_replace(self, changes: Mapping[str, Any]) -> None:
-        """Set attributes. Raises `ValueError` for those of the library, before any is set."""
-        own = sorted(name for name in changes if name.startswith("_quorate_"))
-        if own:
-            raise ValueError(f"{own[0]} is not part of the state")
+        """Set attributes. Raises `ValueError` for what is none, or is the library's, before any is set."""
+        for name in changes:
+            if name.startswith("_quorate_") or isinstance(getattr(type(self), name, None), property):
+                raise ValueError(f"{name} is not part of the state that can be set")
         for name, value in changes.items():
             setattr(self, name, value)
 

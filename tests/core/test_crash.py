@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from quorate.core import Exit, GenServer, Node, Process, RemoteError, ServerStatus
+from quorate.core import Exit, GenServer, Node, Pid, Process, RemoteError, ServerStatus, Supervisor, child
 from tests.core.conftest import Play
 from tests.core.nodes import World
 from tests.core.servers import Counter
@@ -102,6 +102,21 @@ def test_the_record_of_a_crash_says_who_crashed_why_and_in_which_state(
             f"process {ref.pid} 'clerk' (Counter) crashed: ValueError('on purpose'); "
             f"last message: {method.__name__}('on purpose'); state: n=3, heard=[]"
         )
+
+    everywhere.one(main)
+
+
+def test_the_record_of_a_child_names_its_supervisor(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        tree = await node.start(Supervisor, [child(Counter)])
+        [first] = await tree.call(Supervisor.which_children)
+        assert isinstance(first.pid, Pid)
+        with pytest.raises(RemoteError):
+            await node.call(first.pid, Counter.fail, "on purpose")
+        [found] = [facts(record) for record in caplog.records if facts(record)["event"] == "crash"]
+        assert (found["supervisor"], found["links"]) == (tree.pid, (tree.pid,))
 
     everywhere.one(main)
 

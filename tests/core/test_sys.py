@@ -11,6 +11,7 @@ from quorate.core import (
     CalleeExited,
     CallTimeout,
     GenServer,
+    GenStatem,
     Node,
     NodeDown,
     NoProcess,
@@ -42,6 +43,21 @@ class Locker(GenServer):
         await release.wait()
         self.numbers.append(4)
         return self.numbers
+
+
+class Door(GenStatem[str]):
+    """A machine of two states."""
+
+    def __init__(self) -> None:
+        self.pushes = 0
+        self.goto("locked")
+
+    def push(self) -> int:
+        self.pushes += 1
+        if self.state == "locked":
+            self.goto("open")
+            self.postpone()
+        return self.pushes
 
 
 class Curious(GenServer):
@@ -158,8 +174,9 @@ def test_a_change_that_fails_changes_nothing_and_harms_nobody(everywhere: Play) 
         with pytest.raises(RemoteError, match="TypeError: a state is a mapping"):
             await b.sys.replace_state(ref, lambda state: 7)  # type: ignore[arg-type, return-value]
         for node in (a, b):
-            with pytest.raises(RemoteError, match="ValueError: _quorate_cell is not part of the state"):
-                await node.sys.replace_state(ref, {"n": 4, "_quorate_cell": 1})
+            for name in ("_quorate_cell", "pid"):
+                with pytest.raises(RemoteError, match=f"ValueError: {name} is not part of the state"):
+                    await node.sys.replace_state(ref, {"n": 4, name: 1})
         with pytest.raises(TypeError, match="cannot travel"):
             await a.sys.replace_state(ref, fails)
         assert await ref.call(Counter.value) == 3
@@ -217,6 +234,28 @@ def test_a_cycle_by_way_of_another_node_is_found(everywhere: Play) -> None:
         ref = await a.start(Go, a, RemoteName(a.name, "me"))
         a.kernel.register(a.kernel.cells[ref.pid.serial], "me")
         assert await b.ref(ref.pid, Go).call(Go.look) == "2"
+
+    everywhere.two(main)
+
+
+def test_a_state_machine_can_be_looked_into_too(everywhere: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        heard: list[TraceEvent] = []
+        ref = await b.start(Door)
+        assert await a.sys.get_state(ref) == {"state": "locked", "pushes": 0}
+        await b.sys.trace(ref, heard.append)
+        await a.sys.suspend(ref)
+        call = asyncio.ensure_future(a.ref(ref.pid, Door).call(Door.push))
+        await turns(60)
+        assert (call.done(), heard) == (False, [])
+        await a.sys.resume(ref)
+        assert await call == 2
+        assert [(event.kind, event.content) for event in heard][-1] == ("reply", 2)
+        assert [event.kind for event in heard].count("reply") == 1
+        assert await a.sys.replace_state(ref, {"pushes": 5, "state": "locked"}) == {
+            "state": "locked",
+            "pushes": 5,
+        }
 
     everywhere.two(main)
 
