@@ -35,7 +35,8 @@ A state is any value with `==`: a member of an enum, a string, or a frozen datac
 state, `Connecting(attempt=2)`; another value is another state.
 
 A handler decides, and what it decided is done when it has returned, `goto` too: while it runs, `self.state` is the
-state in which the event is handled. When it raises, nothing of it is done. The rules are in `statem_machine.py`; the
+state in which the event is handled. When it crashes, nothing of it is done; an exception for its caller (`replies.py`) is
+an answer as others. `raise Exit(reason, reply=...)` ends the machine. The rules are in `statem_machine.py`; the
 machine is the authority over its state, and only an event can change it.
 
 When not to use it: a server that has no states but only data is a `GenServer`.
@@ -68,6 +69,10 @@ class GenStatem(GenServer, Generic[S], behaviour=True):
         if taken:
             raise TypeError(f"{cls.__qualname__}.{taken[0]}: that name is GenStatem's own, take another")
         super().__init_subclass__(behaviour=behaviour, **kwargs)
+        if cls._quorate_reentrant:
+            raise TypeError(
+                f"{cls.__qualname__}: a machine handles one event at a time, none of them @reentrant"
+            )
         cls._quorate_enters = cls.handle_enter is not GenStatem.handle_enter
 
     @property
@@ -94,7 +99,7 @@ class GenStatem(GenServer, Generic[S], behaviour=True):
     def postpone(self) -> NoReturn:
         """Handle this event again, from its beginning, in the next state. Its caller waits.
 
-        What was decided before holds: `self.goto(...)` and then `self.postpone()` have it handled in that state.
+        What was decided before it holds: `self.goto(...)` and then `self.postpone()` have it handled in that state.
         """
         self._decides("postpone", entering=False, starting=False).decision.postponed = True
         raise Postponed
@@ -104,12 +109,9 @@ class GenStatem(GenServer, Generic[S], behaviour=True):
         deciding = self._decides("next_event", entering=False)
         deciding.decision.inserted.append(Internal(function, args, kwargs))
 
-    def stop(self, reason: object = "normal") -> None:
-        """End the machine when this handler has returned. Its caller gets what it returns.
-
-        (`raise Exit(reason)` ends it at once, and the caller gets `CalleeExited`.)
-        """
-        self._decides("stop", starting=False).stop = (reason,)
+    def continue_with(self, info: object = None) -> None:
+        """`handle_continue(info)` as the next event."""
+        self.next_event(self.handle_continue, info)
 
     # -- timeouts ------------------------------------------------------------------------------------------
 
@@ -172,7 +174,7 @@ class GenStatem(GenServer, Generic[S], behaviour=True):
     def handle_enter(self, previous: S) -> Awaitable[object] | None:
         """`self.state` has just become the state; nothing was handled in it yet. May be `async def`.
 
-        It may start and cancel timeouts and `stop`, and nothing else. `previous` equals `self.state` when the
+        It may start, update and cancel timeouts, and decide nothing else. `previous` equals `self.state` when the
         machine starts and after `repeat_state`. The one whose event led here has had its answer.
         """
         return None
@@ -181,7 +183,7 @@ class GenStatem(GenServer, Generic[S], behaviour=True):
 
     def _quorate_state(self) -> dict[str, Any]:
         machine = self._quorate_machine
-        return super()._quorate_state() | ({} if machine is None else {"state": machine.state})
+        return ({} if machine is None else {"state": machine.state}) | super()._quorate_state()
 
     def _quorate_replace(self, changes: Mapping[str, Any]) -> None:
         """A state that is set by hand is not entered, and nothing that was postponed is put back."""

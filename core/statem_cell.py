@@ -6,6 +6,7 @@ here: an event is begun while a decision is not committed, or an answer is given
 """
 
 from asyncio import CancelledError
+from collections import deque
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
 from types import CoroutineType
@@ -15,9 +16,11 @@ from .calls import Request, no_process
 from .cell import ALIVE, EXITING, NOT_NOW
 from .control import Errand
 from .errors import NotCallable
+from .replies import LATER
 from .runtime import Timer
 from .scheduler import Steps
-from .server_cell import ServerCell, _awaiting, _Refused
+from .server_cell import _NOTHING as NOTHING
+from .server_cell import ServerCell, _awaiting, _did_not_fit, _Refused
 from .statem_machine import Decision, Effect, Keep, Machine, SetTimer, Which
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from .pid import Pid
 
 _NO_ANSWER = object()  # what a handler "returned" whose caller waits on, or has its answer already
+_OWN = object()  # something of the machine's own is next
 _STARTED = object()  # the event before all others: the first state is entered
 
 
@@ -63,25 +67,23 @@ class Postponed(BaseException):
 class Deciding:
     """One handler at work: what it has decided, and what it may not decide."""
 
-    __slots__ = ("decision", "entering", "starting", "stop")
+    __slots__ = ("decision", "entering", "starting")
 
     def __init__(self, *, starting: bool = False) -> None:
         self.decision: Decision[Any, Any] = Decision()
         self.starting = starting  # `__init__` runs
         self.entering = False  # `handle_enter` runs
-        self.stop: tuple[object] | None = None
 
 
 class StatemCell(ServerCell):
     """A process whose body is a `GenStatem`."""
 
-    __slots__ = ("_first", "_machine", "_stop", "_timers")
+    __slots__ = ("_first", "_machine", "_timers")
 
     def __init__(self, kernel: "Kernel", pid: "Pid", context: Any, server: "GenStatem[Any]") -> None:
         super().__init__(kernel, pid, context, server)
         self._machine: Machine[Any, Any] = Machine(None)
         self._first: Deciding | None = Deciding(starting=True)
-        self._stop: tuple[object] | None = None
         self._timers: dict[int, Timer] | None = None
         server._quorate_deciding = self._first
 
@@ -102,45 +104,34 @@ class StatemCell(ServerCell):
 
     # -- what is next --------------------------------------------------------------------------------------
 
-    def _may_take(self) -> bool:
-        if self.control is not None:
-            return self.control.has_errand() or (self._has_event() and self.control.may_handle())
-        return self._has_event()
+    def _source(self) -> deque[Any] | None:
+        if self._first is None and not self._machine.has_next():
+            return super()._source()
+        if self.control is None:
+            return deque((_OWN,))
+        return self.control.errands() or (deque((_OWN,)) if self.control.may_handle() else None)
 
-    def _has_event(self) -> bool:
-        return self._first is not None or bool(self.mailbox) or self._machine.has_next()
+    def _next_item(self) -> Any:
+        item = super()._next_item()
+        if item is _OWN:
+            return _STARTED if self._first is not None else self._machine.next()
+        if type(item) is _Fired:
+            event = self._machine.fired(item.which, item.timer)
+            return item if event is None else event
+        return item
 
     def _pump(self) -> Steps | None:
         while self._budget > 0:
             if self.state != ALIVE:
                 return self._say_goodbye() if self.state == EXITING else None
-            item: object = None
-            if self.control is not None:
-                item = self.control.next_errand()
-                if item is None and not self.control.may_handle():
-                    return None
-            if item is None:
-                if not self._has_event():
-                    return None
-                item = self._take()
+            item = self._next_item()
+            if item is NOTHING:
+                return None
             self._budget -= 1
-            steps = None if type(item) is _Fired else self._begin(item)
+            steps = None if type(item) is _Fired else self._begin(item)  # one that is not heeded any more
             if steps is not None:
                 return steps
         return None
-
-    def _take(self) -> object:
-        """The next event; a `_Fired` that is not heeded any more stays what it is."""
-        if self._first is not None:
-            return _STARTED
-        if self._machine.has_next():
-            return self._machine.next()
-        assert self.mailbox is not None
-        item = self.mailbox.popleft()
-        if type(item) is _Fired:
-            event = self._machine.fired(item.which, item.timer)
-            return item if event is None else event
-        return item
 
     def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         return NOT_NOW
@@ -173,6 +164,10 @@ class StatemCell(ServerCell):
                 result = super()._invoke(item)
         except Postponed:
             result = None
+        except BaseException as error:
+            if not self._told(item, error, begun=not _did_not_fit(error, 1)):
+                raise
+            result = _NO_ANSWER
         if type(result) is CoroutineType or (kind is not Request and isawaitable(result)):
             return result
         return self._decided(item, deciding, result)
@@ -183,23 +178,32 @@ class StatemCell(ServerCell):
         self._statem._quorate_deciding = first
         return self._enter(_STARTED, first, self._machine.state)
 
+    def _told(self, item: Any, error: BaseException, *, begun: bool = True) -> bool:
+        """Whether a handler raised for its caller, who is told: that ends the handler as an answer does."""
+        told = self._for_the_caller(item, error) if begun and type(item) is Request else None
+        if told is None:
+            return False
+        self._tell(item, told)
+        item.answered()
+        return True
+
     def _decided(self, item: Any, deciding: Deciding, value: object) -> Any:
         """The handler is through: what its caller is told, or the enter call if that is to be awaited."""
         if deciding.decision.postponed:
             value = _NO_ANSWER
+            if self.extras is not None and type(item) is Request:
+                self.extras.owed.pop(item, None)  # it will be asked for again
         previous = self._machine.state
-        if (
-            not self._machine.move(deciding.decision)
-            or not self._statem._quorate_enters
-            or deciding.stop is not None
-        ):
+        if not self._machine.move(deciding.decision) or not self._statem._quorate_enters:
             self._commit(item, deciding)
             return value
         if value is not _NO_ANSWER and type(item) is Request:
-            item.give(value)
-            item.reply, item.chain = None, ()
-            if self._handling is not None:
-                self._handling.chain = (self.pid,)
+            self._give(item, value)
+            if value is not LATER:
+                item.answered()
+                item.chain = ()
+                if self._handling is not None:
+                    self._handling.chain = (self.pid,)
         return self._enter(item, deciding, previous)
 
     def _enter(self, item: Any, deciding: Deciding, previous: object) -> Any:
@@ -216,17 +220,12 @@ class StatemCell(ServerCell):
         self._statem._quorate_deciding = None
         effects = machine.begin(decision) if item is _STARTED else machine.commit(item, decision)
         self._perform(effects)
-        if deciding.stop is not None:
-            self._stop = deciding.stop
 
     def _succeeded(self, value: object) -> None:
         if value is _NO_ANSWER:
             self._over()
         else:
             super()._succeeded(value)
-        stop, self._stop = self._stop, None
-        if stop is not None:
-            self.ended(stop[0])
 
     def _over(self) -> object:
         self._statem._quorate_deciding = None
@@ -255,6 +254,8 @@ class StatemCell(ServerCell):
         if deciding is not None and self.state == ALIVE:
             if isinstance(error, Postponed):
                 return self.returned(None)
+            if not deciding.entering and self._told(self._current, error):
+                return self.returned(_NO_ANSWER)
             if deciding.entering and isinstance(error, CancelledError) and not self.gate_open():
                 self._commit(self._current, deciding)  # the state is entered, if not to the last line
         return super().raised(error)

@@ -485,8 +485,7 @@ class Ending(GenStatem[str]):
 
     def finish(self, reason: object) -> str:
         self.goto("over")
-        self.stop(reason)
-        return "farewell"
+        raise Exit(reason, reply="farewell")
 
     async def finish_slowly(self, reason: object) -> str:
         await asyncio.sleep(0)
@@ -543,7 +542,7 @@ def test_a_machine_that_stops_answers_first_and_refuses_what_waits(play: Play, h
         for call in (waiting, behind):
             with pytest.raises(NoProcess):
                 await call
-        assert log == ["alive>alive", ("over", "done")]
+        assert log == ["alive>alive", ("alive", "done")]
         await world.clock.pass_time(10)
         assert world.clock.next_due() is None
 
@@ -647,10 +646,10 @@ def test_only_a_handler_decides(play: Play) -> None:
 
 
 def test_the_names_of_the_machine_itself_are_no_events() -> None:
-    with pytest.raises(TypeError, match=r"Light\.stop"):
+    with pytest.raises(TypeError, match=r"Light\.goto"):
 
         class Light(GenStatem[str]):
-            def stop(self) -> None:  # type: ignore[override]  # which is what it is about
+            def goto(self) -> None:  # type: ignore[override]  # which is what it is about
                 pass
 
 
