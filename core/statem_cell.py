@@ -139,6 +139,9 @@ class StatemCell(ServerCell):
     def _begin_task(self, request: Request) -> bool:
         return False
 
+    def set_idle_timeout(self, timeout_s: float | None) -> None:
+        raise TypeError(f"{self.label}: a GenStatem has timeouts of its own, and no idle_timeout_s")
+
     # -- one event -----------------------------------------------------------------------------------------
 
     def _invoke(self, item: Any) -> Any:
