@@ -103,6 +103,16 @@ class Supervisor(GenServer):
     auto_shutdown: AutoShutdown = "never"
 
     _quorate_supervises: ClassVar[bool] = True
+
+    def __init_subclass__(cls, *, behaviour: bool = False, **kwargs: Any) -> None:
+        """Raises `TypeError` for a subclass that would put its own code in the way of a supervisor's."""
+        for hook in ("handle_info", "handle_exit", "terminate"):
+            if hook in cls.__dict__:
+                raise TypeError(
+                    f"{cls.__qualname__}.{hook}: a supervisor only supervises; put that into one of its children"
+                )
+        super().__init_subclass__(behaviour=behaviour, **kwargs)
+
     _tree: Supervision[Pid] | None = None
 
     def __init__(
@@ -212,7 +222,7 @@ class Supervisor(GenServer):
             await self._carry_out()
 
     async def terminate(self, reason: object) -> None:
-        """All children are stopped, the last first. A subclass that overrides this awaits `super().terminate(reason)`."""
+        """All children are stopped, the last first."""
         if self._tree is not None:
             self._tree.shutdown()
             await self._carry_out()

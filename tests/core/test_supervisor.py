@@ -518,6 +518,12 @@ def test_a_subclass_that_forgets_its_base_is_told(play: Play) -> None:
     play.one(main)
 
 
+def test_a_subclass_cannot_put_its_own_code_in_the_way_of_its_base() -> None:
+    for hook in ("handle_info", "handle_exit", "terminate"):
+        with pytest.raises(TypeError, match=f"Mine.{hook}: a supervisor only supervises"):
+            type("Mine", (Supervisor,), {hook: lambda self, message: None, "__qualname__": "Mine"})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -12,7 +12,8 @@ import pytest
 from quorate.core import RealEntropy, RealNetwork
 from quorate.demo.ports import free_ports
 
-LEDGER = pathlib.Path(__file__).parents[2] / "examples" / "ledger.py"
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+LEDGER = EXAMPLES / "ledger.py"
 LINE = re.compile(r"balance +(\d+)  on ([abc])@\S+ \(fence (\d+)\)")
 
 
@@ -71,3 +72,18 @@ def test_the_ledger_survives_the_death_of_its_node(tmp_path: pathlib.Path) -> No
         for node in nodes.values():
             node.kill()
             node.communicate()
+
+
+def test_the_pool_fetches_all_pages_although_its_workers_crash() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / "pool.py"), str(free_base_port())],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout == "40 pages, 6 of them by another worker than the first\n"
+    assert ran.returncode == 0
+    told = ran.stderr.splitlines()
+    assert len(told) == 6
+    assert all("restarting (" in line for line in told)

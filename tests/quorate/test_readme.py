@@ -11,6 +11,7 @@ from .node_in_thread import free_port
 ROOT = pathlib.Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SIMULATION = (ROOT / "docs" / "simulation.md").read_text()
+PROCESSES = (ROOT / "docs" / "processes.md").read_text()
 
 
 def block(language: str, after: str, text: str = README) -> str:
@@ -42,6 +43,16 @@ def test_the_example_of_a_simulation_prints_what_its_page_says(tmp_path: pathlib
     assert "Traceback" not in ran.stderr  # warnings of the living nodes about the dead one may be there
 
 
+def test_the_example_of_supervisors_prints_what_its_page_says(tmp_path: pathlib.Path) -> None:
+    free = str(asyncio.run(free_port()))
+    program = tmp_path / "shop.py"
+    program.write_text(block("python", "## Supervisors", PROCESSES).replace("9101", free))
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.stdout, ran.stderr, ran.returncode) == (block("text", "It prints", PROCESSES), "", 0)
+
+
 def test_every_command_of_the_readme_and_the_manual_exists(tmp_path: pathlib.Path) -> None:
     from quorate.cli.app import app
 
@@ -53,7 +64,14 @@ def test_every_command_of_the_readme_and_the_manual_exists(tmp_path: pathlib.Pat
 
 
 def test_every_file_that_the_documents_name_exists() -> None:
-    for document in ("README.md", "ARCHITECTURE.md", "docs/command.md", "docs/simulation.md", "CHANGELOG.md"):
+    for document in (
+        "README.md",
+        "ARCHITECTURE.md",
+        "docs/command.md",
+        "docs/processes.md",
+        "docs/simulation.md",
+        "CHANGELOG.md",
+    ):
         text = (ROOT / document).read_text()
         for path in re.findall(
             r"`((?:core|consensus|registry|hashing|jepsen_like|quorate|tests|examples|docs)/[\w./]*)`", text
