@@ -145,11 +145,10 @@ class MessagesWorkload(Workload):
                 self._died(stage, place.label)
 
     def _died(self, stage: Stage, label: str) -> None:
-        """What is on its way to it gets lost."""
+        """What is on its way to it gets lost, and what is sent to it before its death is known."""
         stage.note("witness", "died", None, {"target": label})
         for place in self._places.values():
-            if label in place.sent:
-                stage.note(label, "gap", None, {"from": place.label})
+            stage.note(label, "gap", None, {"from": place.label})
 
     def _take_place(self, stage: Stage, name: str) -> None:
         node = stage.sim.node(name)
