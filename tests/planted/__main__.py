@@ -29,8 +29,8 @@ FOOT = """
 * A client that waits behind a write reads nothing: one client on each node only reads.
 * Figure 8 of the Raft paper is out of the reach of whole nodes: a new leader's first entry travels in one message with all
   that it has from earlier terms, up to a mebibyte. So that bug is looked for in the pure core (`elections.py`).
-* A leader that confirms keepalives without a quorum round is no bug that anybody could see: its successor gives
-  every session its full lifetime, and it leads for less than that. It is not planted.
+* A leader that confirms keepalives without a quorum round is covered twice: its successor gives every session its full
+  lifetime, so it has to believe in itself for longer than that leaves room for. Only `partition-fading-leader` does it.
 """
 
 HEAD = """\

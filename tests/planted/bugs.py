@@ -120,6 +120,15 @@ _ALL = (
         "registry",
     ),
     PlantedBug(
+        "keepalive-without-quorum",
+        "a leader confirms keepalives without asking a quorum whether it still leads",
+        store.keepalive_without_quorum,
+        "registry",
+        faults="partition-fading-leader",
+        time_s=60.0,
+        rate=30.0,
+    ),
+    PlantedBug(
         "registration-without-quorum",
         "a registry that gets no answer takes a name that looks free for its own",
         process.registration_without_quorum,

@@ -8,6 +8,7 @@ failing seed is run once more without the bug.
 import logging
 import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -87,8 +88,9 @@ def search_all(names: list[str], seeds: range, processes: int) -> Iterator[Found
         for name in names:
             yield search(name, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-        yield from pool.imap(_search, [(name, seeds) for name in names])
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, max_tasks_per_child=1) as pool:
+        yield from pool.map(_search, [(name, seeds) for name in names])
 
 
 def _search(task: tuple[str, range]) -> Found:

@@ -12,6 +12,8 @@ from unittest.mock import patch
 from quorate.consensus import Compare, Delete, Op, Put, RaftStore, SessionInfo, TxnResult, raft_store
 from quorate.consensus.clients import Remembered, SessionState
 from quorate.consensus.image import Image
+from quorate.consensus.leader_desk import LeaderDesk, Reply
+from quorate.consensus.protocol import Confirmed, Gone, Keepalive
 from quorate.consensus.raft.journal import Journal
 from quorate.consensus.raft.leader import Leader
 from quorate.consensus.raft.quorum import committed_index
@@ -183,3 +185,15 @@ def session_expired_by_a_fresh_leader() -> Planted:
             self._leases[info.id] = _Lease(info.ttl_s, now)
 
     return patch.object(LeaderSessions, "became_leader", became_leader)
+
+
+def keepalive_without_quorum() -> Planted:
+    """A leader confirms keepalives without asking a quorum whether it still leads."""
+
+    def keepalive(self: LeaderDesk, question: Keepalive, reply: Reply) -> None:
+        if self._sessions.touch(question.session, self._clock.monotonic()):
+            reply(Confirmed(question.id, self._replica.raft.commit_index))
+        else:
+            reply(Gone(question.id, question.session))
+
+    return patch.object(LeaderDesk, "_keepalive", keepalive)

@@ -12,10 +12,13 @@ import pytest
 
 from quorate.consensus import Delete, NoQuorum, OutcomeUnknown, Put, RaftStore, Session, SessionInfo
 from quorate.consensus.commands import OpenSession, Request, Txn, encode
+from quorate.consensus.leader_desk import LeaderDesk
 from quorate.consensus.machine import StoreMachine
+from quorate.consensus.protocol import Keepalive
 from quorate.consensus.raft import Configuration, EntryBatch, HardState, RaftConfig, Recovered
 from quorate.consensus.raft.journal import Journal
 from quorate.consensus.raft.leader import Leader
+from quorate.consensus.replica import Replica
 from quorate.consensus.sessions import HolderSession, LeaderSessions
 from quorate.consensus.storage.records import Framing, Kind
 from quorate.core import Pid, Process, ProcessControl
@@ -31,7 +34,7 @@ from tests.consensus.raft_world import put
 from tests.consensus.virtual import run_virtual
 from tests.core.nodes import A, B
 from tests.core.nodes import World as ProcessWorld
-from tests.support import run
+from tests.support import ManualClock, run
 
 from .bugs import BUGS
 
@@ -179,6 +182,23 @@ def a_new_leader_gives_sessions_their_lifetime() -> bool:
     sessions = LeaderSessions()
     sessions.became_leader(10.0, [SessionInfo(1, "n", 1, 3.0)])
     return sessions.expired(12.0) == ()
+
+
+def a_keepalive_is_confirmed_by_a_quorum() -> bool:
+    answers: list[object] = []
+
+    async def main() -> None:
+        replica = SimpleNamespace(
+            raft=SimpleNamespace(term=1, commit_index=1, leader="me"),
+            read_index=asyncio.get_running_loop().create_future,
+            ready_to_lead=lambda: True,
+            machine=machine_with_a_session(),
+        )
+        desk = LeaderDesk(cast(Replica, replica), ManualClock())
+        desk.ask(Keepalive(1, 1), answers.append)
+
+    run(main())
+    return answers == []
 
 
 def a_name_cannot_be_had_without_a_quorum() -> bool:
@@ -372,6 +392,7 @@ RIGHT: dict[str, Callable[[], bool]] = {
     "session-counted-from-receipt": a_session_lasts_from_the_sending_of_its_keepalive,
     "acts-after-its-lease": a_claim_ends_with_its_session,
     "session-expired-by-a-fresh-leader": a_new_leader_gives_sessions_their_lifetime,
+    "keepalive-without-quorum": a_keepalive_is_confirmed_by_a_quorum,
     "registration-without-quorum": a_name_cannot_be_had_without_a_quorum,
     "gate-left-open": the_gate_closes_with_the_session,
     "handoff-loses-state": a_singleton_that_has_handed_over_handles_nothing,
