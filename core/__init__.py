@@ -31,11 +31,13 @@ from .errors import (
     DataDirError,
     DecodeError,
     EncodeError,
+    HandlerExists,
     HandshakeFailed,
     LinkError,
     LocalNameTaken,
     NameInUse,
     NodeDown,
+    NoHandler,
     NoProcess,
     NoSuchChild,
     NotCallable,
@@ -46,8 +48,11 @@ from .errors import (
     TooManyChildren,
     VersionMismatch,
 )
+from .event_handler import EventHandler
+from .events import Events, HandlerRef
 from .export import Exports
 from .frames import Channel
+from .gen_event import GenEvent
 from .gen_server import GenServer
 from .gen_statem import EVENT_TIMEOUT, STATE_TIMEOUT, GenStatem
 from .kernel import ProcessConfig, ProcessInfo
@@ -56,7 +61,7 @@ from .link_config import LinkConfig
 from .links import LinkListener, Links
 from .node import LinkLayer, Node, Subscription
 from .partition_supervisor import Partitions, PartitionSupervisor
-from .pid import Alias, Down, Exit, ExitSignal, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
+from .pid import Alias, Down, Exit, ExitSignal, HandlerGone, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
 from .plain import plain_error, show
 from .process import Process
 from .proxy import exported_servers, interrupt, start_held, start_proxy, stop_process
@@ -104,13 +109,19 @@ __all__ = [
     "DynamicSupervisor",
     "EncodeError",
     "Entropy",
+    "EventHandler",
+    "Events",
     "Exit",
     "ExitSignal",
     "Exports",
     "File",
     "From",
+    "GenEvent",
     "GenServer",
     "GenStatem",
+    "HandlerExists",
+    "HandlerGone",
+    "HandlerRef",
     "HandshakeFailed",
     "LinkConfig",
     "LinkError",
@@ -121,6 +132,7 @@ __all__ = [
     "MonitorRef",
     "NameInUse",
     "Network",
+    "NoHandler",
     "NoProcess",
     "NoSuchChild",
     "Node",

@@ -4,6 +4,7 @@ Two levels. `pack` and `unpack` are raw msgpack for records that a part of the l
 carries the values of users between nodes: on top of msgpack's own types (None, bool, int, float, str, bytes, list,
 dict) it keeps tuples apart from lists, and knows sets, ints of any size, aware and naive datetimes, pids and what
 belongs to them, exceptions in a plain form, and the frozen dataclasses, enums and exception types that were exported by name.
+An exported class itself travels as its name.
 `canonical` encodes equal values to equal bytes, whatever the order of a dict or PYTHONHASHSEED, for use as keys.
 
 What must never happen here: a value of a type that nobody exported comes out of a decoder, or bytes from
@@ -20,7 +21,7 @@ from typing import Any, Protocol, cast
 import msgpack
 
 from .errors import DecodeError, EncodeError, QuorateError, RemoteError, TooLarge
-from .pid import Alias, Down, ExitSignal, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
+from .pid import Alias, Down, ExitSignal, HandlerGone, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
 from .plain import plain_error, show
 
 SIZE_LIMIT_BYTES = 16 * 1024 * 1024 - 1024  # of one value; under the link's limit on a frame
@@ -49,6 +50,8 @@ class Code(IntEnum):
     NODE_UP = 16
     NODE_LOST = 17
     EXCEPTION = 18
+    CLASS = 19
+    HANDLER_GONE = 20
 
 
 _AS_FLOAT, _AS_DATETIME = 1, 3  # how msgpack gives its own timestamps, which nothing here makes
@@ -62,6 +65,8 @@ class MessageTypes(Protocol):
 
     def message_type(self, name: str) -> type | None: ...
 
+    def class_named(self, name: str) -> type | None: ...
+
 
 class NoMessages:
     """Nothing is exported."""
@@ -70,6 +75,9 @@ class NoMessages:
         return None
 
     def message_type(self, name: str) -> type | None:
+        return None
+
+    def class_named(self, name: str) -> type | None:
         return None
 
 
@@ -124,6 +132,7 @@ class Codec:
             RemoteName: (Code.REMOTE_NAME, lambda name: [name.node, name.name]),
             Down: (Code.DOWN, lambda down: [down.ref, down.pid, down.reason]),
             ExitSignal: (Code.EXIT_SIGNAL, lambda signal: [signal.pid, signal.reason]),
+            HandlerGone: (Code.HANDLER_GONE, lambda gone: [gone.manager, gone.handler, gone.reason]),
             NodeUp: (Code.NODE_UP, lambda up: [up.node, up.creation]),
             NodeLost: (Code.NODE_LOST, lambda lost: [lost.node, lost.creation, lost.reason]),
             datetime: (Code.DATETIME, datetime.isoformat),
@@ -138,6 +147,8 @@ class Codec:
             Code.REMOTE_NAME: lambda body: RemoteName(*_fields(body, str, str)),
             Code.DOWN: lambda body: Down(*_fields(body, MonitorRef, Pid, object)),
             Code.EXIT_SIGNAL: lambda body: ExitSignal(*_fields(body, Pid, object)),
+            Code.HANDLER_GONE: lambda body: HandlerGone(*_fields(body, Pid, str, object)),
+            Code.CLASS: self._class,
             Code.NODE_UP: lambda body: NodeUp(*_fields(body, str, int)),
             Code.NODE_LOST: lambda body: NodeLost(*_fields(body, str, int, str)),
             Code.DATETIME: lambda body: datetime.fromisoformat(*_fields([body], str)),
@@ -217,6 +228,11 @@ class Codec:
         if kind is set or kind is frozenset:
             header: bytes = msgpack.Packer().pack_array_header(len(value))
             return _SETS[kind], header + b"".join(sorted(map(self._pack, value)))
+        if kind is type:
+            known_as = self._messages.message_name(value)
+            if known_as is None:
+                raise EncodeError(f"the class {value.__qualname__} is not exported")
+            return Code.CLASS, self._pack(known_as)
         name = self._messages.message_name(kind)
         if name is not None:
             if isinstance(value, Exception):
@@ -341,6 +357,13 @@ class Codec:
             return RemoteError(*plain)
         error.__cause__ = RemoteError(*plain)
         return error
+
+    def _class(self, body: Any) -> object:
+        name = _fields([body], str)[0]
+        kind = self._messages.class_named(name)
+        if kind is None:
+            raise DecodeError(f"no class {name!r:.200} is exported on this node: node.export() it")
+        return kind
 
     def _enum(self, body: Any) -> object:
         name, member = _fields(body, str, str)

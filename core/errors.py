@@ -16,6 +16,8 @@ QuorateError
 │   ├── CallCycle           the call would have waited for itself: nothing happened
 │   ├── NotCallable         no such public method: nothing happened
 │   ├── RemoteError         the method raised; carries type, message and traceback text
+│   ├── HandlerExists       the event manager has a handler of that id already: nothing happened
+│   ├── NoHandler           the event manager has no such handler: nothing happened
 │   └── SupervisorError     a supervisor did not do what it was asked
 │       ├── ChildStartFailed    a child could not be started; its error is the cause
 │       ├── ChildExists         there is a child of that id already: nothing happened
@@ -118,6 +120,14 @@ class RemoteError(CallError):
         self.type_name = type_name
         self.text = text
         self.traceback_text = traceback_text
+
+
+class HandlerExists(CallError):
+    """The event manager has a handler of that id already. Nothing happened."""
+
+
+class NoHandler(CallError):
+    """The event manager has no such handler. Nothing happened."""
 
 
 class SupervisorError(CallError):

@@ -11,20 +11,21 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from .errors import ConfigError
+from .event_handler import EventHandler
 from .gen_server import GenServer
 
 T = TypeVar("T")
 
 
 class Exports:
-    """Names of server classes, bodies, message types, exceptions. `@exports.export` can be used as a decorator."""
+    """Names of server classes, event handlers, bodies, message types, exceptions. `@exports.export` can be used as a decorator."""
 
     def __init__(self) -> None:
         self._things: dict[str, Any] = {}
         self._names: dict[Any, str] = {}
 
     def export(self, thing: T, name: str | None = None) -> T:
-        """Export a `GenServer` class, an `async def` body, a frozen dataclass, an enum or an exception type; returns it.
+        """Export a `GenServer` or `EventHandler` class, an `async def` body, a frozen dataclass, an enum or an exception type; returns it.
 
         `name` is what other nodes know it by (default: its module and qualified name). All nodes that exchange it
         must use the same. Exporting the same thing twice is harmless. Raises `ConfigError` for what cannot be
@@ -62,13 +63,18 @@ class Exports:
 
     def message_type(self, name: str) -> type | None:
         thing = self._things.get(name)
-        return thing if isinstance(thing, type) and not issubclass(thing, GenServer) else None
+        return thing if isinstance(thing, type) and not issubclass(thing, GenServer | EventHandler) else None
+
+    def class_named(self, name: str) -> type | None:
+        """See `MessageTypes`."""
+        thing = self._things.get(name)
+        return thing if isinstance(thing, type) else None
 
     def _problem(self, thing: object) -> str | None:
         if inspect.iscoroutinefunction(thing):
             return None
         if isinstance(thing, type):
-            if issubclass(thing, GenServer | Enum | Exception):
+            if issubclass(thing, GenServer | EventHandler | Enum | Exception):
                 return None
             if dataclasses.is_dataclass(thing):
                 frozen: bool = thing.__dataclass_params__.frozen  # type: ignore[attr-defined]  # not in typeshed
@@ -76,7 +82,8 @@ class Exports:
                     None if frozen else "a message is shared by its sender and receiver: make it frozen=True"
                 )
         return (
-            "only GenServer classes, async def bodies, frozen dataclasses, enums and exception types can be"
+            "only GenServer and EventHandler classes, async def bodies, frozen dataclasses, enums and exception types "
+            "can be"
         )
 
 

@@ -88,6 +88,15 @@ class ExitSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class HandlerGone:
+    """A supervised handler of an event manager was removed: for its owner. See `Events.supervised_by`."""
+
+    manager: Pid
+    handler: str
+    reason: object
+
+
+@dataclass(frozen=True, slots=True)
 class NodeUp:
     """A link to that node is there (`monitor_nodes`)."""
 
