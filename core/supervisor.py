@@ -30,8 +30,9 @@ from .cell import ALIVE
 from .child_process import Stopping, oversee, start_child
 from .child_spec import ChildSpec
 from .errors import CalleeExited, ChildStartFailed, ConfigError, SupervisorError
+from .exits import is_word
 from .gen_server import GenServer
-from .pid import SHUTDOWN, Down, Exit, ExitSignal, Pid
+from .pid import KILLED, SHUTDOWN, Down, Exit, ExitSignal, Pid
 from .plain import show
 from .server_cell import ServerCell, _Refused
 from .supervision import (
@@ -297,7 +298,12 @@ class Supervisor(GenServer):
         stopping = [(key, Stopping(kernel, self.pid, pid, tree.row(key).rule.spec)) for key, pid in children]
         try:
             for key, one in stopping:
-                await one.gone
+                down = await one.gone
+                spec: ChildSpec = tree.row(key).rule.spec
+                if is_word(down.reason, KILLED) and isinstance(spec.shutdown_s, int | float):
+                    self._tell(
+                        logging.WARNING, spec.id, down.pid, KILLED, f"it had {spec.shutdown_s:g} s to stop"
+                    )
                 tree.stopped(key)
         finally:
             for _, one in stopping:
@@ -361,23 +367,33 @@ class Supervisor(GenServer):
             level = logging.ERROR
         elif verdict.action is not Action.RESTART and is_orderly(reason):
             level = logging.DEBUG
-        what = "could not be started" if pid is None else f"{pid} ended"
+        self._tell(level, id, pid, shown, decision, error if pid is None else None)
+
+    def _tell(
+        self,
+        level: int,
+        id: str,
+        pid: Pid | None,
+        reason: str,
+        decision: str,
+        error: BaseException | None = None,
+    ) -> None:
         log.log(
             level,
             "%s: child %r %s: %s; %s",
             self._quorate_cell.describe(),
             id,
-            what,
-            shown,
+            "could not be started" if pid is None else f"{pid} ended",
+            reason,
             decision,
-            exc_info=error if pid is None else None,
+            exc_info=error,
             extra={
                 "quorate": {
                     "event": "child",
                     "supervisor": self.pid,
                     "child": id,
                     "pid": pid,
-                    "reason": shown,
+                    "reason": reason,
                     "decision": decision,
                 }
             },

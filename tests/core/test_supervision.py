@@ -307,7 +307,7 @@ def outcome(play: Any, *args: Any) -> type[BaseException] | None:
     intensity=st.integers(0, 4),
     auto=st.sampled_from(["never", "any_significant", "all_significant"]),
     first=st.lists(rules(), max_size=5, unique_by=lambda rule: rule.key),
-    failures=st.sets(st.integers(0, 40), max_size=12),
+    failures=st.one_of(st.sets(st.integers(0, 40), max_size=12), st.sets(st.integers(5, 30))),
     events=st.lists(EVENTS, max_size=25),
 )
 def test_it_does_what_otp_does(
@@ -410,6 +410,49 @@ def test_a_child_that_cannot_be_restarted_is_tried_again_until_the_intensity_is_
         for _ in range(5):
             play_machine(machine, ("retry",), 0.0)
     assert machine.log == [("failed", "a")] * 3 + [("end", None)]
+
+
+def restarting(tree: Supervision[int], *keys: str, fail: int) -> Machine:
+    """The first child has crashed, and the start of that number (from 1 on) after that has failed."""
+    outcomes = iter([True] * (len(keys) + fail - 1) + [False] + [True] * 20)
+    machine = started(tree, *map(Rule, keys), outcomes=outcomes)
+    machine.tree.exited(pid(machine, keys[0]), "boom", 0.0)
+    machine.carry_out()
+    machine.log.clear()
+    return machine
+
+
+def test_a_retry_is_dropped_when_the_child_was_terminated_or_deleted_or_started_meanwhile() -> None:
+    machine = restarting(Supervision[int](), "a", fail=1)
+    assert machine.statuses() == [("a", "restarting")]
+    for event in (("terminate", "a"), ("retry",)):
+        play_machine(machine, event, 0.0)
+    assert (machine.statuses(), machine.log) == ([("a", "stopped")], [])
+
+    machine = restarting(Supervision[int](), "a", fail=1)
+    for event in (("terminate", "a"), ("delete", "a"), ("retry",)):
+        play_machine(machine, event, 0.0)
+    assert (machine.statuses(), machine.log) == ([], [])
+
+    machine = restarting(Supervision[int]("one_for_all"), "a", "b", fail=2)
+    assert machine.statuses() == [("a", "running"), ("b", "restarting")]
+    for event in (("exit", "a", "boom"), ("retry",)):
+        play_machine(machine, event, 0.0)
+    assert machine.log == [("start", "a"), ("start", "b")]
+
+
+def test_a_child_that_is_being_restarted_can_be_neither_restarted_nor_deleted_by_hand() -> None:
+    machine = restarting(Supervision[int](), "a", fail=1)
+    for event in (("restart", "a"), ("delete", "a")):
+        with pytest.raises(ChildRunning, match="is restarting"):
+            play_machine(machine, event, 0.0)
+
+
+def test_a_dynamic_child_that_is_being_restarted_is_forgotten_when_it_is_terminated() -> None:
+    machine = started(Supervision[int](dynamic=True), outcomes=iter([True, False]))
+    for event in (("add", Rule("a")), ("exit", "a", "boom"), ("terminate", "a"), ("retry",)):
+        play_machine(machine, event, 0.0)
+    assert machine.statuses() == []
 
 
 def test_what_is_shut_down_in_the_middle_of_a_restart_stops_what_runs_and_starts_nothing() -> None:

@@ -22,7 +22,9 @@ def slow_body(book: Book, release: asyncio.Event) -> Any:
     return slow
 
 
-def test_a_child_that_does_not_stop_in_time_is_killed(everywhere: Play) -> None:
+def test_a_child_that_does_not_stop_in_time_is_killed(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         for spec in (
@@ -42,6 +44,10 @@ def test_a_child_that_does_not_stop_in_time_is_killed(everywhere: Play) -> None:
         assert book.count(("stop", "first")) == 3
         assert ("heard", "shutdown") in book
         assert ("stop", "slow") not in book  # abandoned
+        told = [one.__dict__["quorate"] for one in caplog.records if one.name == "quorate.supervisor"]
+        assert [(one["child"], one["reason"], one["decision"]) for one in told] == [
+            (id, "killed", "it had 2 s to stop") for id in ("Stubborn", "slow", "deaf")
+        ]
 
     everywhere.one(main)
 
