@@ -201,8 +201,6 @@ class Supervision(Generic[P]):
     def shutdown(self) -> None:
         """Stop all, the last first, whatever was being done."""
         self._plan.clear()
-        for row in self.rows.values():
-            row.restarting = False
         if self._dynamic:
             running = [(key, row.pid) for key, row in self.rows.items() if row.pid is not None]
             self._plan.append(Stop(tuple(running)))
@@ -333,8 +331,9 @@ class Supervision(Generic[P]):
         self._plan.extend(Start(key) for key in keys)
 
     def _stop_all(self, rows: list[Row[P]]) -> None:
-        """One after the other, the last first."""
+        """One after the other, the last first. None of them is tried again for its own sake."""
         for row in reversed(rows):
+            row.restarting = False
             if row.pid is not None:
                 self._plan.append(Stop(((row.rule.key, row.pid),)))
 

@@ -412,6 +412,11 @@ def test_a_child_that_cannot_be_restarted_is_tried_again_until_the_intensity_is_
     assert machine.log == [("failed", "a")] * 3 + [("end", None)]
 
 
+def play_all(machine: Machine, *events: tuple[Any, ...]) -> None:
+    for event in events:
+        play_machine(machine, event, 0.0)
+
+
 def restarting(tree: Supervision[int], *keys: str, fail: int) -> Machine:
     """The first child has crashed, and the start of that number (from 1 on) after that has failed."""
     outcomes = iter([True] * (len(keys) + fail - 1) + [False] + [True] * 20)
@@ -425,19 +430,16 @@ def restarting(tree: Supervision[int], *keys: str, fail: int) -> Machine:
 def test_a_retry_is_dropped_when_the_child_was_terminated_or_deleted_or_started_meanwhile() -> None:
     machine = restarting(Supervision[int](), "a", fail=1)
     assert machine.statuses() == [("a", "restarting")]
-    for event in (("terminate", "a"), ("retry",)):
-        play_machine(machine, event, 0.0)
+    play_all(machine, ("terminate", "a"), ("retry",))
     assert (machine.statuses(), machine.log) == ([("a", "stopped")], [])
 
     machine = restarting(Supervision[int](), "a", fail=1)
-    for event in (("terminate", "a"), ("delete", "a"), ("retry",)):
-        play_machine(machine, event, 0.0)
+    play_all(machine, ("terminate", "a"), ("delete", "a"), ("retry",))
     assert (machine.statuses(), machine.log) == ([], [])
 
     machine = restarting(Supervision[int]("one_for_all"), "a", "b", fail=2)
     assert machine.statuses() == [("a", "running"), ("b", "restarting")]
-    for event in (("exit", "a", "boom"), ("retry",)):
-        play_machine(machine, event, 0.0)
+    play_all(machine, ("exit", "a", "boom"), ("retry",))
     assert machine.log == [("start", "a"), ("start", "b")]
 
 
@@ -450,8 +452,7 @@ def test_a_child_that_is_being_restarted_can_be_neither_restarted_nor_deleted_by
 
 def test_a_dynamic_child_that_is_being_restarted_is_forgotten_when_it_is_terminated() -> None:
     machine = started(Supervision[int](dynamic=True), outcomes=iter([True, False]))
-    for event in (("add", Rule("a")), ("exit", "a", "boom"), ("terminate", "a"), ("retry",)):
-        play_machine(machine, event, 0.0)
+    play_all(machine, ("add", Rule("a")), ("exit", "a", "boom"), ("terminate", "a"), ("retry",))
     assert machine.statuses() == []
 
 
