@@ -87,3 +87,29 @@ def test_the_pool_fetches_all_pages_although_its_workers_crash() -> None:
     told = ran.stderr.splitlines()
     assert len(told) == 6
     assert all("restarting (" in line for line in told)
+
+
+def test_the_connection_comes_back_and_keeps_who_asks_waiting() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", str(EXAMPLES / "connection.py"), str(free_base_port())],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stderr == ""
+    assert ran.returncode == 0
+    lines = ran.stdout.splitlines()
+    assert lines[0] == "connecting, attempt 1"
+    assert lines[1].startswith("no connection: ")
+    assert lines[2] == "connecting, attempt 2"
+    first = lines.index("connected")
+    assert lines[first + 1 :] == [
+        "1 + 2 = 3",
+        "3 + 4 = 7",
+        "the server hung up",
+        "die: the connection was lost before the answer came",
+        "connecting, attempt 1",
+        "connected",
+        "5 + 6 = 11",
+    ]
