@@ -398,9 +398,8 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
     def _report(self, entry: _Entry, error: BaseException, message: object) -> None:
         """One structured log record, as of a process that crashed: see `crash.py`."""
         handler = entry.handler
-        state = {name: value for name, value in vars(handler).items() if not name.startswith("_quorate_")}
         try:
-            status = handler.format_status(ServerStatus(state, message, error))
+            status = handler.format_status(ServerStatus(_attributes(handler), message, error))
             shown = _texts(status.state)
         except Exception as failure:  # noqa: BLE001 -- the user's hook may raise anything; nothing is shown then
             status = ServerStatus(reason=error)
@@ -428,8 +427,24 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         )
 
     def _quorate_state(self) -> dict[str, Any]:
-        handlers = {id: entry.handler for id, entry in self._handlers.items()}
-        return super()._quorate_state() | {"handlers": handlers}
+        handlers = {id: _attributes(entry.handler) for id, entry in self._handlers.items()}
+        return {"handlers": handlers} | super()._quorate_state()
+
+    def _quorate_replace(self, changes: Mapping[str, Any]) -> None:
+        """The attributes of the manager; of `handlers`, those of each that is named by its id."""
+        handlers = changes.get("handlers", {})
+        unknown = sorted(handlers.keys() - self._handlers.keys())
+        if unknown:
+            raise ValueError(f"there is no handler {unknown[0]!r}")
+        super()._quorate_replace({name: value for name, value in changes.items() if name != "handlers"})
+        for id, attributes in handlers.items():
+            for name, value in attributes.items():
+                setattr(self._handlers[id].handler, name, value)
+
+
+def _attributes(handler: EventHandler[Any]) -> dict[str, Any]:
+    """The state of a handler, for people."""
+    return {name: value for name, value in vars(handler).items() if not name.startswith("_quorate_")}
 
 
 def _told(error: BaseException, what: str) -> CallError:

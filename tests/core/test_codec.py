@@ -22,6 +22,7 @@ from quorate.core import (
     EncodeError,
     ExitSignal,
     Exports,
+    HandlerGone,
     MonitorRef,
     NodeLost,
     NodeUp,
@@ -125,6 +126,7 @@ def test_a_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
         RemoteName("a@127.0.0.1:9101", "clerk"),
         Down(REF, PID, ("any", {"reason"})),
         ExitSignal(PID, None),
+        HandlerGone(PID, "log", ("swapped", "other")),
         NodeUp("a@127.0.0.1:9101", 3),
         NodeLost("a@127.0.0.1:9101", 3, "why"),
         2**64 - 1,
@@ -226,6 +228,19 @@ def test_a_reason_always_travels() -> None:
     assert CODEC.decode(CODEC.encode_reason(("fine", 1))) == ("fine", 1)
     assert "object object" in CODEC.decode(CODEC.encode_reason(object()))
     assert len(CODEC.decode(CODEC.encode_reason("x" * 10**6))) == 200
+
+
+def test_an_exported_class_travels_as_its_name_and_no_other_does() -> None:
+    assert CODEC.decode(CODEC.encode([Deposit, int.__name__])) == [Deposit, "int"]
+    with pytest.raises(EncodeError, match=r"message\[0\].*the class int is not exported"):
+        CODEC.encode([int])
+    data = CODEC.encode(Positive)
+    there = Exports()
+    there.export(Deposit)
+    with pytest.raises(DecodeError, match=r"no class '.*Positive' is exported"):
+        Codec(there).decode(data)
+    with pytest.raises(DecodeError, match="no class"):
+        Codec().decode(data)
 
 
 def test_a_message_type_that_is_not_exported_there_is_a_decode_error() -> None:

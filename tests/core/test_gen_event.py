@@ -596,6 +596,24 @@ def test_a_handler_in_progress_is_cancelled_when_its_manager_is_ended(play: Play
     play.one(main)
 
 
+# -- a look from outside ----------------------------------------------------------------------------------
+
+
+def test_the_state_of_handlers_can_be_seen_and_replaced(everywhere: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        events = await events_on(a, b)
+        keeper = await events.add(Keeper)
+        await events.sync_notify(1)
+        assert await a.sys.get_state(events.ref) == {"handlers": {"Keeper": {"name": "keeper", "heard": [1]}}}
+        await a.sys.replace_state(events.ref, {"handlers": {"Keeper": {"heard": [5]}}, "mood": "fine"})
+        assert await keeper.call(Keeper.all) == [5]
+        assert (await a.sys.get_state(events.ref))["mood"] == "fine"
+        with pytest.raises(RemoteError, match="no handler 'another'"):
+            await a.sys.replace_state(events.ref, {"handlers": {"another": {}}})
+
+    everywhere.two(main)
+
+
 # -- values -----------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from quorate.core import (
     Down,
     Exit,
     ExitSignal,
+    From,
     GenStatem,
     Node,
     NoProcess,
@@ -22,6 +23,9 @@ from quorate.core import (
     Pid,
     Ref,
     RemoteError,
+    Reply,
+    raises,
+    reentrant,
 )
 from tests.core.conftest import Play
 from tests.core.nodes import World, run_on
@@ -468,6 +472,175 @@ def test_a_timeout_that_fires_while_a_handler_runs_can_still_be_cancelled(play: 
             await world.clock.pass_time(2.0)
             gate.set()
             assert await ref.call(Timed.seen) == ([] if cancelled else ["first"])
+
+    play.one(main)
+
+
+# -- answers ----------------------------------------------------------------------------------------------
+
+
+class TooMany(Exception):
+    """Somebody tries too often."""
+
+
+class Vault(GenStatem[str]):
+    """Answers in every way there is."""
+
+    def __init__(self) -> None:
+        self.entered: list[str] = []
+        self.waiting: list[From[str]] = []
+        self.goto("shut")
+
+    def wait(self) -> str:
+        asker: From[str] = self.asker()
+        if self.state == "shut":
+            self.postpone()
+        self.waiting.append(asker)
+        self.goto("awaited")
+        return asker.later()
+
+    def release(self, text: str) -> None:
+        for asker in self.waiting:
+            self.reply(asker, text)
+        self.waiting.clear()
+
+    def open(self) -> None:
+        self.goto("open")
+
+    def refuse(self) -> None:
+        self.goto("refused")
+        raise Reply(TooMany("you"))
+
+    async def refuse_slowly(self) -> None:
+        await asyncio.sleep(0)
+        self.refuse()
+
+    @raises(KeyError, TypeError)
+    def find(self, key: str) -> None:
+        self.goto("searched")
+        raise KeyError(key)
+
+    def states(self) -> list[str]:
+        return self.entered
+
+    def crash(self) -> None:
+        self.goto("never")
+        raise ValueError("x")
+
+    def later(self) -> None:
+        self.continue_with("later")
+
+    def handle_continue(self, info: str) -> None:
+        self.goto(info)
+
+    def handle_enter(self, previous: str) -> None:
+        self.entered.append(self.state)
+
+
+def test_an_answer_may_come_later_also_to_one_who_was_postponed(everywhere: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        ref = a.ref((await b.start(Vault)).pid, Vault)
+        calls = [asyncio.create_task(ref.call(Vault.wait)) for _ in range(2)]
+        await world.settle()
+        await ref.call(Vault.open)
+        await world.settle()
+        assert not any(call.done() for call in calls)
+        await ref.call(Vault.release, "free")
+        assert await asyncio.gather(*calls) == ["free", "free"]
+        assert await ref.call(Vault.states) == ["shut", "open", "awaited"]
+        last = asyncio.create_task(ref.call(Vault.wait))
+        await world.settle()
+        b.exit(ref.pid, "gone")
+        with pytest.raises(CalleeExited):
+            await last
+
+    everywhere.two(main)
+
+
+def test_an_exception_for_the_caller_is_an_answer_and_what_was_decided_holds(everywhere: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        a.export(TooMany)
+        ref = a.ref((await b.start(Vault)).pid, Vault)
+        for method in (Vault.refuse, Vault.refuse_slowly):
+            with pytest.raises(TooMany):
+                await ref.call(method)
+            await ref.call(Vault.open)
+        with pytest.raises(KeyError):
+            await ref.call(Vault.find, "x")
+        with pytest.raises(NotCallable):
+            await ref.call(Vault.find)  # type: ignore[call-overload]
+        ref.cast(Vault.refuse)
+        assert await ref.call(Vault.states) == ["shut", *("refused", "open") * 2, "searched", "refused"]
+
+    everywhere.two(main)
+
+
+def test_what_a_machine_continues_with_is_its_next_event(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Vault)
+        ref.cast(Vault.later)
+        ref.cast(Vault.open)
+        assert await ref.call(Vault.states) == ["shut", "later", "open"]
+
+    play.one(main)
+
+
+def test_a_machine_has_timeouts_of_its_own_and_no_idle_timeout(play: Play) -> None:
+    class Idle(Vault):
+        def __init__(self) -> None:
+            super().__init__()
+            self.idle_timeout_s = 2.0
+
+    async def main(node: Node, world: World) -> None:
+        with pytest.raises(TypeError, match="timeouts of its own"):
+            await node.start(Idle)
+
+    play.one(main)
+
+
+def test_a_machine_handles_one_event_at_a_time() -> None:
+    with pytest.raises(TypeError, match="one event at a time"):
+
+        class Many(GenStatem[str]):
+            @reentrant
+            async def both(self) -> None:
+                pass
+
+
+# -- a look from outside ----------------------------------------------------------------------------------
+
+
+def test_the_state_is_seen_and_set_from_outside_and_part_of_a_crash_report(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        caplog.clear()
+        ref = a.ref((await b.start(Vault)).pid, Vault)
+        assert await a.sys.get_state(ref) == {"state": "shut", "entered": ["shut"], "waiting": []}
+        assert await a.sys.replace_state(ref, {"state": "forced", "entered": []}) == {
+            "state": "forced",
+            "entered": [],
+            "waiting": [],
+        }
+        with pytest.raises(RemoteError):
+            await ref.call(Vault.crash)
+        (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert vars(record)["quorate"]["state"]["state"] == "'forced'"
+
+    everywhere.two(main)
+
+
+def test_a_suspended_machine_does_nothing_and_its_timeouts_wait(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Door)
+        walking = asyncio.create_task(ref.call(Door.walk_through, "ada"))
+        await ref.call(Door.unlock, "1234")
+        await walking
+        await node.sys.suspend(ref)
+        await world.clock.pass_time(6.0)
+        assert (await node.sys.get_state(ref))["state"] is Lock.OPEN
+        await node.sys.resume(ref)
+        assert await ref.call(Door.where) == "locked"
 
     play.one(main)
 
