@@ -17,7 +17,7 @@ import xxhash
 
 from .child_spec import ChildSpec
 from .codec import canonical
-from .errors import ConfigError, NoProcess, NoSuchChild
+from .errors import ConfigError, NoProcess, NoSuchChild, QuorateError, SupervisorError
 from .gen_server import GenServer
 from .pid import Pid
 from .ref import Ref
@@ -61,11 +61,16 @@ class PartitionSupervisor(Supervisor):
         )
 
     def pid_for(self, key: object) -> Pid:
-        """The process whose share `key` is now. Raises `NoSuchChild` while it is not running."""
+        """The process whose share `key` is now.
+
+        Raises `NoSuchChild` while it is not running, `SupervisorError` for a key that cannot be one.
+        """
         try:
             return self._pid_for(key)
         except NoSuchChild as error:
             raise _Refused(error) from None
+        except QuorateError as error:  # a key that cannot be one
+            raise _Refused(SupervisorError(f"{error}: nothing happened")) from error
 
     def ref_for(self, key: object) -> Ref[Any]:
         """As `pid_for`, for partitions that are servers. See `Partitions` for one with types, and without a call."""

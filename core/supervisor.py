@@ -29,7 +29,7 @@ from typing import Any, ClassVar, get_args
 from .cell import ALIVE
 from .child_process import Stopping, oversee, start_child
 from .child_spec import ChildSpec
-from .errors import CalleeExited, ChildStartFailed, ConfigError, SupervisorError
+from .errors import CalleeExited, ChildStartFailed, ConfigError, NoSuchChild, SupervisorError
 from .exits import is_word
 from .gen_server import GenServer
 from .pid import KILLED, SHUTDOWN, Down, Exit, ExitSignal, Pid
@@ -173,24 +173,36 @@ class Supervisor(GenServer):
         if wrong is not None:
             raise _Refused(SupervisorError(f"{wrong}: nothing happened"))
         key = self._new_key(spec)
-        return await self._asked_to_start(lambda tree: tree.add(spec.rule(key)), key)
+        return await self._asked_to_start(key, lambda tree: tree.add(spec.rule(key)))
 
     async def restart_child(self, id: str) -> Pid:
         """Start a child that was stopped. Raises `ChildStartFailed`, `ChildRunning`, `NoSuchChild`."""
-        return await self._asked_to_start(lambda tree: tree.restart(id), id)
+        key = self._key(id)
+        return await self._asked_to_start(key, lambda tree: tree.restart(key))
 
     async def terminate_child(self, child: str | Pid) -> None:
         """Stop a child, by its id or pid; it stays in the table, unless it is temporary, and can be restarted.
 
         Raises `NoSuchChild`.
         """
-        await self._asked(
-            lambda tree: tree.terminate(tree.key_of(child) if isinstance(child, Pid) else child)
-        )
+        key = self._key(child)
+        await self._asked(lambda tree: tree.terminate(key))
 
     async def delete_child(self, id: str) -> None:
         """Forget a child that was stopped. Raises `ChildRunning`, `NoSuchChild`."""
-        await self._asked(lambda tree: tree.delete(id))
+        key = self._key(id)
+        await self._asked(lambda tree: tree.delete(key))
+
+    def _key(self, child: object) -> Key:
+        """Which child the caller means, who may have sent anything."""
+        if isinstance(child, str):
+            return child
+        try:
+            if isinstance(child, Pid):
+                return self._the_tree().key_of(child)
+            raise NoSuchChild(f"a child has an id or a pid, and {show(child)} is neither: nothing happened")
+        except NoSuchChild as error:
+            raise _Refused(error) from None
 
     async def _asked(self, tell: Callable[[Supervision[Pid]], object]) -> None:
         try:
@@ -199,10 +211,11 @@ class Supervisor(GenServer):
         except SupervisorError as error:
             raise _Refused(error) from None
 
-    async def _asked_to_start(self, tell: Callable[[Supervision[Pid]], object], key: Key) -> Pid:
+    async def _asked_to_start(self, key: Key, tell: Callable[[Supervision[Pid]], object]) -> Pid:
         await self._asked(tell)
         pid = self._the_tree().row(key).pid
-        assert pid is not None, "what was started runs"
+        if pid is None:
+            raise _Refused(SupervisorError("the supervisor has just been told to exit: nothing was started"))
         return pid
 
     # -- what happens --------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from quorate.core import (
     Process,
     Ref,
     Supervisor,
+    SupervisorError,
     TooManyChildren,
     child,
 )
@@ -165,6 +166,8 @@ def test_a_partition_that_is_not_there_is_an_error_and_the_others_go_on(everywhe
         assert await workers.ref_for(here).call(Worker.who) == "w"
         with pytest.raises(EncodeError):
             workers.ref_for(object())
+        with pytest.raises(SupervisorError, match="nothing happened"):
+            await pool.call(PartitionSupervisor.ref_for, object())
         with pytest.raises(NotCallable):
             await pool.call(PartitionSupervisor.start_child, child(Worker, [], "x"))
         node.exit(pool.pid, "kill")

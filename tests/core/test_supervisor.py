@@ -17,6 +17,7 @@ from quorate.core import (
     LocalNameTaken,
     Node,
     NoSuchChild,
+    NotCallable,
     Process,
     RemoteError,
     Supervisor,
@@ -401,6 +402,19 @@ def test_children_can_be_added_terminated_restarted_and_deleted(everywhere: Play
     everywhere.one(main)
 
 
+def test_a_child_that_cannot_be_restarted_by_hand_stays_stopped(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        book: Book = []
+        tree = await node.start(Supervisor, [child(Failing, book, "f", [1])])
+        await tree.call(Supervisor.terminate_child, "Failing")
+        for _ in range(9):  # nobody counts these
+            with pytest.raises(ChildStartFailed, match="no device"):
+                await tree.call(Supervisor.restart_child, "Failing")
+        assert await statuses(tree) == {"Failing": "stopped"}
+
+    everywhere.one(main)
+
+
 def test_what_makes_no_sense_is_refused_and_does_no_harm(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
@@ -443,6 +457,28 @@ def test_a_supervisor_is_asked_from_another_node(anywhere: Play) -> None:
         with pytest.raises(NoSuchChild if a is b else RemoteError, match="no child 'x'"):
             await there.call(Supervisor.restart_child, "x")
         assert await there.call(Supervisor.restart_child, "Worker") != pid
+
+    anywhere.two(main)
+
+
+@pytest.mark.parametrize("rubbish", [None, 7, [1], {}, ("Worker",), ""], ids=repr)
+def test_nobody_can_harm_a_supervisor_by_what_he_asks_of_it(anywhere: Play, rubbish: Any) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        tree = await b.start(Supervisor, [child(Worker, [], "w")])
+        there = a.ref(tree.pid, Supervisor)
+        for method in (
+            Supervisor.start_child,
+            Supervisor.restart_child,
+            Supervisor.terminate_child,
+            Supervisor.delete_child,
+        ):
+            with pytest.raises(SupervisorError if a is b else RemoteError):
+                await there.call(method, rubbish)
+        for arguments in ((), (1, 2, 3)):
+            with pytest.raises(NotCallable):
+                await there.call(Supervisor.terminate_child, *arguments)
+        a.send(tree.pid, rubbish)
+        assert (await there.call(Supervisor.count_children)).active == 1
 
     anywhere.two(main)
 
