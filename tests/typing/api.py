@@ -5,12 +5,19 @@ A line that must be an error carries the ignore that mypy would call unused if i
 
 import asyncio
 from collections.abc import Awaitable
+from enum import Enum
 from typing import Any, assert_type
 
 from quorate.core import (
+    STATE_TIMEOUT,
     Down,
+    EventHandler,
+    Events,
     ExitSignal,
+    GenEvent,
     GenServer,
+    GenStatem,
+    HandlerRef,
     Node,
     Pid,
     Process,
@@ -146,6 +153,94 @@ async def looks(node: Node, ref: Ref[Counter]) -> None:
     await node.sys.trace(ref, print)
     await node.sys.trace(ref, False)
     await node.sys.trace(ref, 7)  # type: ignore[arg-type]
+
+
+class Lock(Enum):
+    LOCKED = "locked"
+    OPEN = "open"
+
+
+class Door(GenStatem[Lock]):
+    def __init__(self, code: str) -> None:
+        self.goto(Lock.LOCKED)
+        self.state_timeout(5.0, self._relock, 2)
+        self.cancel_timeout(STATE_TIMEOUT)
+        self.next_event(self._relock, attempts=2)
+        self.goto("open")  # type: ignore[arg-type]
+        self.state_timeout(5.0, self._relock, "x")  # type: ignore[arg-type]
+        self.named_timeout("again", 5.0, self._relock)  # type: ignore[call-arg]
+
+    def unlock(self, code: str) -> bool:
+        match self.state:
+            case Lock.LOCKED:
+                self.goto(Lock.OPEN)
+                return True
+            case Lock.OPEN:
+                return False
+
+    def walk_through(self, who: str) -> str:
+        match self.state:
+            case Lock.LOCKED:
+                self.postpone()
+            case Lock.OPEN:
+                return who
+
+    async def forgets_a_state(self) -> int:  # type: ignore[return]  # what becomes of Lock.OPEN?
+        match self.state:
+            case Lock.LOCKED:
+                return 1
+
+    def _relock(self, attempts: int) -> None:
+        assert_type(self.state, Lock)
+
+    async def handle_enter(self, previous: Lock) -> None: ...
+
+
+async def machines(node: Node) -> None:
+    door = await node.start(Door, "1234")
+    assert_type(door, Ref[Door])
+    assert_type(await door.call(Door.unlock, code="1"), bool)
+    assert_type(await door.call(Door.walk_through, "ada"), str)
+    await door.call(Door.unlock)  # type: ignore[call-overload]
+
+
+class Numbers(GenEvent[int]): ...
+
+
+class Recent(EventHandler[int]):
+    def __init__(self, count: int) -> None:
+        self.swap(Recent, 2)
+        self.swap(Recent, "x")  # type: ignore[arg-type]
+
+    async def handle_event(self, event: int) -> None: ...
+
+    def handle_info(self, message: Any) -> None: ...
+
+    def newest(self, count: int) -> list[int]:
+        return []
+
+    async def oldest(self) -> int:
+        return 0
+
+
+async def events(node: Node) -> None:
+    numbers = Events(await node.start(Numbers))
+    assert_type(numbers, Events[int])
+    numbers.notify(1)
+    await numbers.sync_notify(2)
+    recent = await numbers.supervised_by(node.pid).add(Recent, count=3)
+    assert_type(recent, HandlerRef[Recent])
+    assert_type(await numbers.add_as("more", Recent, 3), HandlerRef[Recent])
+    assert_type(numbers.handler(Recent), HandlerRef[Recent])
+    assert_type(await recent.call(Recent.newest, 3), list[int])
+    assert_type(await recent.call(Recent.oldest), int)
+    assert_type(await recent.swap(Recent, 4), HandlerRef[Recent])
+
+    numbers.notify("x")  # type: ignore[arg-type]
+    await numbers.add(Recent, "x")  # type: ignore[arg-type]
+    await numbers.add(Counter)  # type: ignore[type-var]
+    await recent.call(Recent.newest, "x")  # type: ignore[call-overload]
+    await recent.call(Counter.incr)  # type: ignore[call-overload]
 
 
 def variance(counter: Ref[Counter], double: Ref[Double]) -> None:
