@@ -35,6 +35,7 @@ from .errors import (
     HandshakeFailed,
     LinkError,
     LocalNameTaken,
+    MailboxFull,
     NameInUse,
     NodeDown,
     NoHandler,
@@ -59,6 +60,7 @@ from .kernel import ProcessConfig, ProcessInfo
 from .link import Peer
 from .link_config import LinkConfig
 from .links import LinkListener, Links
+from .mailbox import MailboxLimit, MailboxPolicy
 from .node import LinkLayer, Node, Subscription
 from .partition_supervisor import Partitions, PartitionSupervisor
 from .pid import Alias, Down, Exit, ExitSignal, HandlerGone, MonitorRef, NodeLost, NodeUp, Pid, RemoteName
@@ -73,7 +75,7 @@ from .server_extras import reentrant
 from .supervisor import ChildCounts, ChildInfo, Supervisor
 from .sys import Statistics, Sys, TraceEvent
 from .task import Task, Tasks
-from .timers import sleep, timeout
+from .timers import MessageTimer, sleep, timeout
 
 __all__ = [
     "EVENT_TIMEOUT",
@@ -129,6 +131,10 @@ __all__ = [
     "LinkListener",
     "Links",
     "LocalNameTaken",
+    "MailboxFull",
+    "MailboxLimit",
+    "MailboxPolicy",
+    "MessageTimer",
     "MonitorRef",
     "NameInUse",
     "Network",

@@ -9,6 +9,7 @@ from .errors import (
     CallError,
     DecodeError,
     EncodeError,
+    MailboxFull,
     NodeDown,
     NoProcess,
     NotCallable,
@@ -18,7 +19,7 @@ from .errors import (
 from .pid import Pid
 from .plain import plain_error
 
-VALUE, RAISED, NO_PROCESS, NOT_CALLABLE, CYCLE, EXITED, NODE_DOWN, TOLD = range(8)
+VALUE, RAISED, NO_PROCESS, NOT_CALLABLE, CYCLE, EXITED, NODE_DOWN, TOLD, FULL = range(9)
 _BUILTINS: dict[str, type[Exception]] = {
     kind.__name__: kind
     for kind in (
@@ -35,7 +36,12 @@ _BUILTINS: dict[str, type[Exception]] = {
         *(RuntimeError, TimeoutError, TypeError, ValueError, ZeroDivisionError),
     )
 }  # those that are no more than their arguments
-_TEXTS: dict[int, type[CallError]] = {NO_PROCESS: NoProcess, NOT_CALLABLE: NotCallable, NODE_DOWN: NodeDown}
+_TEXTS: dict[int, type[CallError]] = {
+    NO_PROCESS: NoProcess,
+    NOT_CALLABLE: NotCallable,
+    NODE_DOWN: NodeDown,
+    FULL: MailboxFull,
+}
 
 
 def encode_value(codec: Codec, value: object) -> tuple[int, bytes]:
@@ -110,6 +116,6 @@ def decode_answer(codec: Codec, kind: int, body: bytes) -> tuple[Any, Exception 
             return None, value
         case 7, [str(name), [*args], str(type_name), str(text), str(trace)]:
             return None, _told(name, args, [type_name, text, trace])
-        case ((2 | 3 | 6), str(text)):
+        case ((2 | 3 | 6 | 8), str(text)):
             return None, _TEXTS[kind](text)
     raise DecodeError(f"an answer of kind {kind} has another shape")

@@ -28,6 +28,7 @@ from .scheduler import Activation
 if TYPE_CHECKING:
     from .control import ProcessControl
     from .kernel import Kernel
+    from .mailbox import MailboxLimit
 
 log = logging.getLogger("quorate.process")
 
@@ -47,6 +48,7 @@ class Cell:
         "deadline",
         "kernel",
         "label",
+        "limit",
         "links",
         "mailbox",
         "name",
@@ -55,6 +57,7 @@ class Cell:
         "scheduled",
         "state",
         "trapping",
+        "urgent",
         "watchers",
         "watching",
     )
@@ -69,8 +72,10 @@ class Cell:
         self.trapping = False
         self.scheduled = False
         self.name: str | None = None
+        self.limit: MailboxLimit | None = kernel.config.mailbox
         # Absent until they are needed: an idle process is small.
         self.mailbox: deque[Any] | None = None
+        self.urgent: deque[Any] | None = None  # sent to a priority alias: ahead of the mailbox
         self.links: set[Pid] | None = None
         self.watchers: dict[MonitorRef, Callable[[Down], object]] | None = None
         self.watching: dict[MonitorRef, Pid] | None = None
@@ -84,6 +89,21 @@ class Cell:
     def accept(self, message: object) -> None:
         """Take a message (or a `Request`) into the mailbox, in order, and see that it is handled."""
         raise NotImplementedError
+
+    def accept_first(self, message: object) -> None:
+        """Take a priority message: ahead of all others but earlier priority messages."""
+        self.accept(message)
+
+    def admits(self, message: object) -> bool:
+        """Whether one more message may enter its mailbox, which has some. Raises `Busy`. See `MailboxLimit`."""
+        limit, mailbox = self.limit, self.mailbox
+        if limit is None or mailbox is None or len(mailbox) < limit.messages:
+            return True
+        return self.kernel.crowding.admits(self, limit, message, len(mailbox))
+
+    def waiting(self) -> int:
+        """How many messages wait."""
+        return len(self.mailbox or ()) + len(self.urgent or ())
 
     def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Handle a call in the caller's turn and return its answer, or a `PendingCall` for it; `NOT_NOW`: send it.
@@ -104,6 +124,10 @@ class Cell:
     def status(self) -> str:
         """What it does now, in a word."""
         raise NotImplementedError
+
+    def where(self) -> str:
+        """Where its code is suspended, for people; "" if it is not."""
+        return "" if self.activation is None else self.activation.where()
 
     def last_message(self) -> object:
         """What it was handling, for crash reports; None if nothing."""
@@ -164,7 +188,7 @@ class Cell:
             self.drop_mailbox()
 
     def drop_mailbox(self) -> None:
-        mailbox, self.mailbox = self.mailbox, None
+        mailbox, self.mailbox, self.urgent = self.mailbox, None, None
         for message in mailbox or ():
             if type(message) is Request:
                 message.refuse(no_process(self.pid))

@@ -143,8 +143,10 @@ class ProcessControl:
 
     def take_mailbox(self) -> list[object]:
         """Take all messages that were not begun out of the mailbox, in order: for `node.forward` or `put_back`."""
-        mailbox, self._cell.mailbox = self._cell.mailbox, None
-        return list(mailbox or ())
+        cell = self._cell
+        messages = [*(cell.urgent or ()), *(cell.mailbox or ())]
+        cell.urgent = cell.mailbox = None
+        return messages
 
     def put_back(self, messages: Iterable[object]) -> None:
         """Put messages that were taken back in front of the mailbox, in order."""

@@ -79,7 +79,7 @@ def report_crash(cell: "Cell", error: BaseException) -> None:
                 "state": state,
                 "links": tuple(sorted(cell.links or ())),
                 "supervisor": None if oversight is None else oversight.parent,
-                "mailbox": len(cell.mailbox or ()),
+                "mailbox": cell.waiting(),
                 "trap_exits": cell.trapping,
             }
         },

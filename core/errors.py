@@ -15,6 +15,7 @@ QuorateError
 │   ├── CalleeExited        the callee ended before it answered: the outcome is unknown
 │   ├── CallCycle           the call would have waited for itself: nothing happened
 │   ├── NotCallable         no such public method: nothing happened
+│   ├── MailboxFull         (also a Busy) the mailbox of the callee is over its limit: nothing happened
 │   ├── RemoteError         the method raised; carries type, message and traceback text
 │   ├── HandlerExists       the event manager has a handler of that id already: nothing happened
 │   ├── NoHandler           the event manager has no such handler: nothing happened
@@ -110,6 +111,10 @@ class CallCycle(CallError):
 
 class NotCallable(CallError):
     """The process has no such public method. Nothing happened."""
+
+
+class MailboxFull(Busy, CallError):
+    """Too many messages wait for the process already. Nothing happened: wait and call again."""
 
 
 class RemoteError(CallError):

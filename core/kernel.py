@@ -12,17 +12,20 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .calls import Deadlines, PendingCall, Request, chain_here, check_cycle, no_process
 from .cell import ALIVE, NOT_NOW, STATES, Cell
 from .codec import Codec
-from .errors import CallCycle, CallError, LocalNameTaken, QuorateError, RemoteError
+from .errors import Busy, CallCycle, CallError, LocalNameTaken, QuorateError, RemoteError
+from .mailbox import USUAL_LIMIT, Crowding, MailboxLimit
 from .oversight import Oversight
 from .pid import NOPROC, SHUTDOWN, Alias, Down, MonitorRef, Pid, RemoteName
-from .plain import plain_error
-from .runtime import Clock, Timer
+from .plain import plain_error, show
+from .runtime import Clock
 from .scheduler import Scheduler
+from .timers import MessageTimer
 
 if TYPE_CHECKING:
     from .task import Tasks
@@ -43,6 +46,7 @@ class ProcessConfig:
     slow_s: float = 0.2  # a process that holds the loop for longer is reported
     slice_messages: int = 128  # one process handles at most so many before another has its turn
     turn_messages: int = 1024  # all processes together, before the loop looks at sockets and timers
+    mailbox: MailboxLimit | None = USUAL_LIMIT  # of each process, unless it sets its own; None: no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,12 @@ class ProcessInfo:
     monitors: int  # that it holds
     monitored_by: int
     trap_exits: bool
+    aliases: int = 0
+    handling: str = ""  # the message or call in progress, for people
+    where: str = ""  # where its code is suspended, outermost first
+    reentrant_calls: int = 0  # in progress beside
+    owed_answers: int = 0  # to calls that will be answered later
+    mailbox_limit: MailboxLimit | None = None
 
 
 class Remote(Protocol):
@@ -77,6 +87,8 @@ class Remote(Protocol):
     def monitor(self, ref: MonitorRef, target: Pid, hear: Hear) -> None: ...
 
     def demonitor(self, ref: MonitorRef, target: Pid) -> None: ...
+
+    async def drained(self, node: str) -> None: ...
 
     def expect(self, node: str, pending: PendingCall) -> int:
         """The number under which that node can answer `pending`. Raises `NodeDown` when there is no link."""
@@ -120,6 +132,8 @@ class Kernel:
         self.oversight: dict[int, Oversight] = {}  # of supervised processes, by serial
         self._names: dict[str, Cell] = {}
         self._aliases: dict[int, Cell] = {}
+        self._urgent: set[int] = set()  # those of them that are for priority messages
+        self.crowding = Crowding(loop)
         self._node_watchers: dict[int, Cell] = {}
         self._callbacks: dict[MonitorRef, tuple[Pid, Hear]] = {}
         self._serials = itertools.count(1)
@@ -159,6 +173,9 @@ class Kernel:
             self._names.pop(cell.name, None)
         for alias in cell.aliases or ():
             self._aliases.pop(alias, None)
+            self._urgent.discard(alias)
+        if self.crowding.crowded:
+            self.crowding.forget(cell.pid.serial)
         self._node_watchers.pop(cell.pid.serial, None)
         oversight = self.oversight.pop(cell.pid.serial, None)
         for ref, target in (cell.watching or {}).items():
@@ -217,17 +234,24 @@ class Kernel:
         cell = self.find(pid)
         if cell is None:
             return None
+        handling = cell.last_message()
         return ProcessInfo(
             pid=cell.pid,
             kind=cell.label,
             name=cell.name,
             state=STATES[cell.state],
             status=cell.status(),
-            mailbox=len(cell.mailbox or ()),
+            mailbox=cell.waiting(),
             links=tuple(sorted(cell.links or ())),
             monitors=len(cell.watching or ()),
             monitored_by=len(cell.watchers or ()),
             trap_exits=cell.trapping,
+            aliases=len(cell.aliases or ()),
+            handling="" if handling is None else show(handling),
+            where=cell.where(),
+            reentrant_calls=len(extras.running) if (extras := getattr(cell, "extras", None)) else 0,
+            owed_answers=len(extras.owed) if extras else 0,
+            mailbox_limit=cell.limit,
         )
 
     # -- names and aliases ---------------------------------------------------------------------------------
@@ -256,10 +280,12 @@ class Kernel:
     def named(self, name: str) -> Cell | None:
         return self._names.get(name)
 
-    def new_alias(self, cell: Cell) -> Alias:
+    def new_alias(self, cell: Cell, *, priority: bool = False) -> Alias:
         alias = Alias(self.name, self.creation, self.new_id())
         if cell.state == ALIVE:
             self._aliases[alias.id] = cell
+            if priority:
+                self._urgent.add(alias.id)
             if cell.aliases is None:
                 cell.aliases = set()
             cell.aliases.add(alias.id)
@@ -270,6 +296,7 @@ class Kernel:
         if cell.aliases is None or alias.id not in cell.aliases or alias.creation != self.creation:
             return False
         cell.aliases.discard(alias.id)
+        self._urgent.discard(alias.id)
         return self._aliases.pop(alias.id, None) is not None
 
     def has_alias(self, alias: Alias) -> bool:
@@ -278,7 +305,10 @@ class Kernel:
     # -- messages and calls --------------------------------------------------------------------------------
 
     def send(self, to: Pid | RemoteName | Alias | str, message: object) -> None:
-        """Send a message; to nobody, when there is no such process. Raises `EncodeError` and the like for other nodes."""
+        """Send a message; to nobody, when there is no such process.
+
+        Raises `EncodeError` and the like for other nodes, `Busy` when there is no room.
+        """
         cell: Cell | None
         if isinstance(to, str):
             cell = self._names.get(to)
@@ -289,10 +319,37 @@ class Kernel:
             cell = self.find(to)
         elif type(to) is Alias:
             cell = self._aliases.get(to.id) if to.creation == self.creation else None
+            if cell is not None and to.id in self._urgent:
+                cell.accept_first(message)
+                return
         else:
             cell = self._names.get(to.name) if type(to) is RemoteName else None
         if cell is not None:
             cell.accept(message)
+
+    async def send_patiently(self, to: Pid | RemoteName | Alias | str, message: object) -> None:
+        """`send`, as soon as there is room for it."""
+        while True:
+            try:
+                self.send(to, message)
+            except Busy:
+                await self._room(to)
+            else:
+                return
+
+    async def _room(self, to: Pid | RemoteName | Alias | str) -> None:
+        if not isinstance(to, str) and to.node != self.name:
+            await self.remote.drained(to.node)
+            return
+        cell: Cell | None = None
+        if isinstance(to, Pid):
+            cell = self.find(to)
+        elif isinstance(to, Alias):
+            cell = self._aliases.get(to.id)
+        else:
+            cell = self._names.get(to if isinstance(to, str) else to.name)
+        if cell is not None:
+            await self.crowding.room(cell.pid.serial)
 
     def request(self, to: Target, request: Request) -> None:
         """Deliver a call or a cast."""
@@ -514,9 +571,21 @@ class Kernel:
 
     # -- timers --------------------------------------------------------------------------------------------
 
-    def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> Timer:
-        """Send a message in `delay_s` seconds, unless the timer is cancelled."""
-        return self.clock.call_later(delay_s, self.send, to, message)
+    def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> MessageTimer:
+        """Send a message in `delay_s` seconds, unless the timer is cancelled.
+
+        Raises `EncodeError` and `TooLarge` now for what cannot travel to another node. When there is no room for it
+        then, it is lost, and logged.
+        """
+        if not isinstance(to, str) and to.node != self.name:
+            self.codec.encode(message)
+        return MessageTimer(self.clock, delay_s, partial(self._send_late, to, message))
+
+    def _send_late(self, to: Pid | RemoteName | Alias | str, message: object) -> None:
+        try:
+            self.send(to, message)
+        except QuorateError as error:
+            log.warning("a message to %s was lost when its time had come: %s", to, error)
 
 
 def _begun(pending: PendingCall) -> None:

@@ -31,12 +31,12 @@ from .pid import SHUTDOWN, Alias, Down, MonitorRef, NodeLost, NodeUp, Pid, Remot
 from .process import Process, spawn
 from .ref import Ref
 from .remote import RemoteSide
-from .runtime import Runtime, Timer
+from .runtime import Runtime
 from .server_cell import ServerCell, start
 from .supervisor import ChildCounts, ChildInfo, Supervisor, begin
 from .sys import Sys
 from .task import Tasks
-from .timers import timeout
+from .timers import MessageTimer, timeout
 
 log = logging.getLogger("quorate.node")
 
@@ -301,7 +301,7 @@ class Node:
         """As `Process.send`, from plain asyncio code."""
         self.kernel.send(to, message)
 
-    def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> Timer:
+    def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> MessageTimer:
         """Send a message in `delay_s` seconds, unless the timer is cancelled."""
         return self.kernel.send_after(delay_s, to, message)
 

@@ -14,6 +14,7 @@ NOPROC = "noproc"  # there is no such process
 NOCONNECTION = "noconnection"  # the node cannot be reached; its processes may live on
 CANCELLED = "cancelled"  # the task of the process was cancelled, or what it awaited, by asyncio's own means
 NO_REPLY = object()  # of an `Exit`
+MAILBOX_FULL = "mailbox_full"  # more messages waited than its limit allows, and the policy was "kill"
 SHUTDOWN = "shutdown"  # asked to stop, by a supervisor or by its node
 
 

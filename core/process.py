@@ -25,10 +25,11 @@ from .calls import HANDLING, Handling, Request
 from .cell import ALIVE, EXITING, Cell
 from .crash import report_late
 from .errors import NotCallable
+from .mailbox import MailboxLimit, MailboxPolicy
 from .match import Match, matches
 from .pid import CANCELLED, NORMAL, Alias, Exit, MonitorRef, Pid, RemoteName
-from .runtime import Timer
 from .scheduler import Steps
+from .timers import MessageTimer
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -63,9 +64,15 @@ class Process:
         """Send a message to a pid, an alias or a name. What nobody can receive is dropped silently.
 
         Within the node the object itself is passed: do not change it afterwards. Raises `EncodeError` or `TooLarge`
-        for what cannot travel to another node, `Busy` when too much waits to be sent there.
+        for what cannot travel to another node, `Busy` when too much waits to be sent there, or in its mailbox (`MailboxLimit`).
         """
         self._cell.kernel.send(to, message)
+
+    async def send_patiently(self, to: Pid | RemoteName | Alias | str, message: object) -> None:
+        """`send`; where that raises `Busy` it waits until there is room: in the lane to the node, or in a mailbox with
+        the policy "refuse". Others may be served first meanwhile.
+        """
+        await self._cell.kernel.send_patiently(to, message)
 
     @overload
     async def receive(self, match: type[M], timeout_s: float | None = None) -> M: ...
@@ -116,9 +123,13 @@ class Process:
         cell = self._cell.kernel.named(name)
         return None if cell is None else cell.pid
 
-    def alias(self) -> Alias:
-        """A second address of this process, until `unalias`: for replies that may come too late."""
-        return self._cell.kernel.new_alias(self._cell)
+    def alias(self, *, priority: bool = False) -> Alias:
+        """A second address of this process, until `unalias`: for replies that may come too late.
+
+        What is sent to a `priority` alias is taken before all other messages that wait, in the order sent: whoever has
+        that alias may hurry this process, and nobody else. (EEP 76, https://www.erlang.org/eeps/eep-0076)
+        """
+        return self._cell.kernel.new_alias(self._cell, priority=priority)
 
     def unalias(self, alias: Alias) -> bool:
         """Switch an alias off: what is sent to it from now on is dropped. False when it was off already."""
@@ -128,9 +139,22 @@ class Process:
         """Get `NodeUp` and `NodeLost` messages as links to other nodes come and go, from now on; or no more."""
         self._cell.kernel.monitor_nodes(self._cell, wanted)
 
-    def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> Timer:
-        """Send a message in `delay_s` seconds, unless the timer is cancelled (also after this process's end)."""
+    def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> MessageTimer:
+        """Send a message in `delay_s` seconds, unless the timer is cancelled (also after this process's end).
+
+        Raises `EncodeError` and `TooLarge` for what cannot travel to another node.
+        """
         return self._cell.kernel.send_after(delay_s, to, message)
+
+    def cancel_timer(self, timer: MessageTimer) -> float | None:
+        """Cancel a `send_after`. The seconds that were left; None: it was sent (or cancelled) already."""
+        left_s = timer.left_s()
+        timer.cancel()
+        return left_s
+
+    def limit_mailbox(self, messages: int | None, policy: MailboxPolicy = "warn") -> None:
+        """Let so many messages wait for this process; see `MailboxLimit`. None: no limit. Default: the node's."""
+        self._cell.limit = None if messages is None else MailboxLimit(messages, policy)
 
     def spawn(
         self,
@@ -198,8 +222,10 @@ class BodyCell(Cell):
         elif self.state == ALIVE:
             if self.mailbox is None:
                 self.mailbox = deque((message,))
-            else:
+            elif self.limit is None or self.admits(message):
                 self.mailbox.append(message)
+            else:
+                return
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
@@ -237,21 +263,31 @@ class BodyCell(Cell):
             self._quota = self.kernel.config.slice_messages
             await asyncio.sleep(0)
 
+    def accept_first(self, message: object) -> None:
+        if self.state == ALIVE:
+            if self.urgent is None:
+                self.urgent = deque((message,))
+            else:
+                self.urgent.append(message)
+            self._wake()
+
     def _find(self, match: Any, seen: int) -> tuple[tuple[Any] | None, int]:
+        """The first message that matches, taken out; of the mailbox, the first `seen` are known not to."""
+        if self.urgent is not None:
+            found, _ = _take(self.urgent, match, 0)
+            if found is not None:
+                if not self.urgent:
+                    self.urgent = None
+                return found, seen
         mailbox = self.mailbox
         if not mailbox:
             return None, 0
-        if match is None:
-            message = mailbox.popleft()
-            if not mailbox:
-                self.mailbox = None
-            return (message,), 0
-        for message in tuple(islice(mailbox, seen, None)):  # a copy: a predicate may send to its own process
-            if matches(match, message):
-                del mailbox[seen]
-                return (message,), seen
-            seen += 1
-        return None, seen
+        found, seen = _take(mailbox, match, seen)
+        if not mailbox:
+            self.mailbox = None
+        if found is not None and self.kernel.crowding.crowded:
+            self.kernel.crowding.eased(self, len(mailbox))
+        return found, seen
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -291,6 +327,18 @@ class BodyCell(Cell):
 
     def status(self) -> str:
         return "waiting" if self._waiter is not None else "running"
+
+
+def _take(queue: deque[Any], match: Any, seen: int) -> tuple[tuple[Any] | None, int]:
+    """The first message after the first `seen` that matches, taken out of its place; and how many do not, before it."""
+    if match is None:
+        return (queue.popleft(),), 0
+    for message in tuple(islice(queue, seen, None)):  # a copy: a predicate may send to its own process
+        if matches(match, message):
+            del queue[seen]
+            return (message,), seen
+        seen += 1
+    return None, seen
 
 
 def spawn(

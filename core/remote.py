@@ -19,7 +19,7 @@ from .answers import decode_answer, decode_reason, encode_error, encode_value
 from .backlog import Backlog
 from .calls import PendingCall, Request, no_process
 from .cell import Cell
-from .errors import CallError, DecodeError, NodeDown, NotCallable, RemoteError
+from .errors import Busy, CallError, DecodeError, NodeDown, NotCallable, RemoteError
 from .kernel import Hear, Kernel
 from .pid import NOCONNECTION, NOPROC, Alias, Down, MonitorRef, Pid, RemoteName
 from .plain import plain_error
@@ -323,13 +323,20 @@ class RemoteSide:
         if self.kernel.has_alias(alias):
             message = self._read(peer, signal.body)
             if message is not None:
-                self.kernel.send(alias, message[0])
+                self._accepted(self.kernel.send, alias, message[0])
 
     def _deliver(self, peer: PeerState, cell: Cell | None, body: bytes) -> None:
         if cell is not None:
             message = self._read(peer, body)
             if message is not None:
-                cell.accept(message[0])
+                self._accepted(cell.accept, message[0])
+
+    def _accepted(self, act: Callable[..., object], *args: object) -> None:
+        """Do it; a message for which there is no room in the mailbox is dropped, for its sender cannot be told."""
+        try:
+            act(*args)
+        except Busy:
+            self.dropped_messages += 1
 
     def _read(self, peer: PeerState, body: bytes) -> tuple[Any] | None:
         """The message in a body; None when it cannot be read here, which spoils it alone."""
@@ -356,7 +363,9 @@ class RemoteSide:
                     )
                 )
             return
-        self.kernel.request(to, Request(signal.method, tuple(args), kwargs, reply, signal.chain))
+        self._accepted(
+            self.kernel.request, to, Request(signal.method, tuple(args), kwargs, reply, signal.chain)
+        )
 
     def _on_start(self, peer: PeerState, signal: Start) -> None:
         reply = RemoteReply(self, peer.name, signal.reply_creation, signal.alias)
@@ -465,6 +474,11 @@ class RemoteSide:
 
     def _their_ref(self, peer: PeerState, number: int) -> MonitorRef:
         return MonitorRef(peer.name, peer.creation, number)
+
+    async def drained(self, node: str) -> None:
+        """Return when there may be room again in the lane to a node."""
+        await self._outlet.drained(node)
+        await asyncio.sleep(0)  # what waits for it already is first
 
     def linked_peers(self) -> Iterator[tuple[str, int]]:
         """Name and creation of each linked node."""

@@ -160,7 +160,7 @@ class Scheduler:
 
 
 def _place(steps: Any) -> str:
-    """Where a coroutine is suspended, outermost first: what held the loop lies before that."""
+    """Where a coroutine is suspended, outermost first; "" if it is not."""
     places: list[str] = []
     while steps is not None and len(places) < PLACES_LIMIT:
         frame = getattr(steps, "cr_frame", None)
@@ -169,7 +169,7 @@ def _place(steps: Any) -> str:
         code = frame.f_code
         places.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}")
         steps = steps.cr_await
-    return f"it went on to {', '.join(places)}" if places else ""
+    return ", ".join(places)
 
 
 def _raise(error: BaseException) -> NoReturn:
@@ -202,6 +202,10 @@ class Activation(Coroutine[Any, Any, None]):
         """Run no further line of it, whatever it catches: the process has been declared dead."""
         self._abandoned = True
         self.cancel()
+
+    def where(self) -> str:
+        """Where its code is suspended, for people."""
+        return _place(self._steps)
 
     def send(self, value: Any) -> Any:
         return self._step(None)
@@ -246,7 +250,10 @@ class Activation(Coroutine[Any, Any, None]):
         finally:
             held = scheduler.monotonic() - began
             if held > scheduler.slow_s:
-                scheduler.report_slow(self._stepped.describe(), held, _place(self._steps))
+                place = _place(self._steps)  # what held the loop lies before it
+                scheduler.report_slow(
+                    self._stepped.describe(), held, f"it went on to {place}" if place else ""
+                )
 
     def _advance(self, error: BaseException | None) -> Any:
         stepped = self._stepped

@@ -66,8 +66,20 @@ class ServerCell(Cell):
             if not self.scheduled and type(message) is Request and self._begin_task(message):
                 return
             self.mailbox = deque((message,))
-        else:
+        elif self.limit is None or self.admits(message):
             self.mailbox.append(message)
+        else:
+            return
+        if not self.scheduled:
+            self.kernel.scheduler.wake(self)
+
+    def accept_first(self, message: object) -> None:
+        if self.state != ALIVE or (self.control is not None and self.control.redirected(message)):
+            return
+        if self.urgent is None:
+            self.urgent = deque((message,))
+        else:
+            self.urgent.append(message)
         if not self.scheduled:
             self.kernel.scheduler.wake(self)
 
@@ -84,6 +96,10 @@ class ServerCell(Cell):
     def rest(self) -> None:
         """Nothing is in progress (but reentrant calls): wait for the next turn, or for the next message."""
         self.activation = None
+        if self.kernel.crowding.crowded:
+            self.kernel.crowding.eased(self, self.waiting())
+        if not self.urgent:
+            self.urgent = None
         if self._has_work():
             self.scheduled = True
             self.kernel.scheduler.requeue(self)
@@ -116,7 +132,7 @@ class ServerCell(Cell):
         """Where the next item is to be taken from, now; None: nothing may begin."""
         extras, control = self.extras, self.control
         if extras is None and control is None:
-            return self.mailbox or None
+            return self.urgent or self.mailbox or None
         if extras is not None and extras.continues and (control is None or control.gate_open()):
             return None if extras.starting else extras.continues
         if control is not None:
@@ -126,9 +142,10 @@ class ServerCell(Cell):
                 return errands if beside else None
             if not control.may_handle():
                 return None
-        if self.mailbox:
-            held_up = extras is not None and extras.starting and not self._is_reentrant(self.mailbox[0])
-            return None if held_up else self.mailbox
+        waiting = self.urgent or self.mailbox
+        if waiting:
+            held_up = extras is not None and extras.starting and not self._is_reentrant(waiting[0])
+            return None if held_up else waiting
         return extras.timed_out if extras is not None and extras.timed_out else None
 
     def _is_reentrant(self, item: object) -> bool:
@@ -150,7 +167,7 @@ class ServerCell(Cell):
         while self._budget > 0:
             if self.state != ALIVE:
                 return self._say_goodbye() if self.state == EXITING else None
-            if self.extras is None and self.control is None:
+            if self.extras is None and self.control is None and self.urgent is None:
                 if not self.mailbox:
                     return None
                 item = self.mailbox.popleft()

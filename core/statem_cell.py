@@ -37,6 +37,7 @@ class _Fired:
     """A timer's time has come; in the mailbox, in order with what came from outside."""
 
     __slots__ = ("timer", "which")
+    _quorate_internal = True  # no limit of a mailbox drops it
 
     def __init__(self, which: Which, timer: int) -> None:
         self.which = which

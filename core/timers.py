@@ -1,6 +1,7 @@
 """Waiting by the `Clock` port: what `asyncio.sleep` and `asyncio.timeout` are by the loop's clock."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,31 @@ async def sleep(clock: Clock, delay_s: float) -> None:
         await woken
     finally:
         timer.cancel()
+
+
+class MessageTimer:
+    """A message that will be sent: made by `send_after`. Its node is the authority over whether it was."""
+
+    __slots__ = ("_clock", "_due_s", "_timer")
+
+    def __init__(self, clock: Clock, delay_s: float, act: Callable[[], object]) -> None:
+        self._clock = clock
+        self._due_s: float | None = clock.monotonic() + max(0.0, delay_s)
+        self._timer = clock.call_later(delay_s, self._fire, act)
+
+    def cancel(self) -> None:
+        """Do not send it. Harmless when it was sent, or cancelled, already."""
+        self._due_s = None
+        self._timer.cancel()
+
+    def left_s(self) -> float | None:
+        """Seconds until it is sent; None: it was, or it was cancelled."""
+        return None if self._due_s is None else max(0.0, self._due_s - self._clock.monotonic())
+
+    def _fire(self, act: Callable[[], object]) -> None:
+        if self._due_s is not None:
+            self._due_s = None
+            act()
 
 
 class timeout:
