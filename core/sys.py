@@ -7,12 +7,13 @@
     await node.sys.trace(ref)                           # its messages and replies go to the log "quorate.trace"
 
 For people and for tests; a program's own questions are methods of its servers. The state of a server is its attributes.
-Everything is done by the server itself, between two messages and ahead of those that wait, also while it is suspended.
+Everything is done by the server itself, between two messages (or two steps of calls of reentrant methods) and ahead of
+those that wait, also while it is suspended.
 Who may: every node that holds the cookie, which may do anything anyway; nothing is redacted here (crash reports are,
 see `GenServer.format_status`).
 
 (https://www.erlang.org/doc/apps/stdlib/sys.html) The server is the authority over its state, its control over whether it
-is suspended. What must never happen here: a state is seen in the middle of a message.
+is suspended. What must never happen here: a state is seen while a line of the server runs, or a message is lost.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from .calls import Reply, Request, chain_here, check_cycle, no_process
+from .calls import Reply, Request, check_cycle, no_process
 from .control import Errand, ProcessControl, control_of, let_go
 from .errors import CallError, DecodeError, EncodeError, NotCallable, RemoteError, TooLarge
 from .gen_server import GenServer
@@ -133,10 +134,8 @@ class Sys:
 
     async def _ask(self, op: str, server: Server, argument: object, timeout_s: float | None) -> Any:
         kernel = self._kernel
-        node, target = _node_of(server, kernel.name), _target(server)
-        if isinstance(target, Pid):
-            check_cycle(chain_here(), target)
-        args = (op, target, node != kernel.name, argument)
+        node = _node_of(server, kernel.name)
+        args = (op, _target(server), node != kernel.name, argument)
         return await kernel.call(node_itself(node), _SERVICE, args, {}, timeout_s)
 
     # -- what is asked of this node ------------------------------------------------------------------------

@@ -169,8 +169,9 @@ def test_a_change_that_fails_changes_nothing_and_harms_nobody(everywhere: Play) 
 
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Counter, start=3)
-        with pytest.raises(RemoteError, match="ValueError: no idea"):
+        with pytest.raises(RemoteError, match="ValueError: no idea") as caught:
             await b.sys.replace_state(ref, fails)
+        assert isinstance(caught.value.__cause__, ValueError)
         with pytest.raises(RemoteError, match="TypeError: a state is a mapping"):
             await b.sys.replace_state(ref, lambda state: 7)  # type: ignore[arg-type, return-value]
         for node in (a, b):

@@ -400,6 +400,27 @@ def test_a_task_may_answer_its_cancellation_with_a_result(everywhere: Play) -> N
     everywhere.one(main)
 
 
+def test_what_a_cancelled_task_raises_at_its_end_is_reported_and_it_was_ended_all_the_same(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        async def clumsy() -> None:
+            try:
+                await hang()
+            finally:
+                raise ValueError("in a finally block")
+
+        task = await node.tasks.run(clumsy)
+        await turns()
+        task.cancel()
+        with pytest.raises(CalleeExited) as caught:
+            await task
+        assert caught.value.reason == "shutdown"
+        assert "in a finally block" in caplog.text
+
+    everywhere.one(main)
+
+
 def test_a_task_that_refuses_to_end_is_abandoned_at_the_deadline(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def deaf() -> None:

@@ -53,6 +53,17 @@ def test_the_example_of_supervisors_prints_what_its_page_says(tmp_path: pathlib.
     assert (ran.stdout, ran.stderr, ran.returncode) == (block("text", "It prints", PROCESSES), "", 0)
 
 
+def test_the_example_of_tasks_prints_what_its_page_says(tmp_path: pathlib.Path) -> None:
+    free = str(asyncio.run(free_port()))
+    program = tmp_path / "sensors.py"
+    program.write_text(block("python", "## Tasks", PROCESSES).replace("9101", free))
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+    said = block("text", "It prints", PROCESSES[PROCESSES.index("## Tasks") :])
+    assert (ran.stdout, ran.stderr, ran.returncode) == (said, "", 0)
+
+
 def test_every_command_of_the_readme_and_the_manual_exists(tmp_path: pathlib.Path) -> None:
     from quorate.cli.app import app
 
