@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from .node_in_thread import free_port
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -62,6 +64,20 @@ def test_the_example_of_tasks_prints_what_its_page_says(tmp_path: pathlib.Path) 
     )
     said = block("text", "It prints", PROCESSES[PROCESSES.index("## Tasks") :])
     assert (ran.stdout, ran.stderr, ran.returncode) == (said, "", 0)
+
+
+@pytest.mark.parametrize("heading", ["## State machines", "## Event managers"])
+def test_the_examples_of_other_behaviours_print_what_their_page_says(
+    tmp_path: pathlib.Path, heading: str
+) -> None:
+    free = str(asyncio.run(free_port()))
+    section = PROCESSES[PROCESSES.index(heading) :]
+    program = tmp_path / "program.py"
+    program.write_text(block("python", heading, section).replace("9101", free))
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(program)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.stdout, ran.stderr, ran.returncode) == (block("text", "It prints", section), "", 0)
 
 
 def test_every_command_of_the_readme_and_the_manual_exists(tmp_path: pathlib.Path) -> None:
