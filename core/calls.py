@@ -157,6 +157,11 @@ class Handling:
         self.chain = chain  # who waits for whom, the handling process last
         self.done = False
 
+    @property
+    def process(self) -> Pid:
+        """The handling process."""
+        return self.chain[-1]
+
 
 HANDLING: ContextVar[Handling | None] = ContextVar("quorate_handling", default=None)
 
@@ -165,6 +170,12 @@ def chain_here() -> tuple[Pid, ...]:
     """The processes that wait for what the running code does."""
     handling = HANDLING.get()
     return () if handling is None or handling.done else handling.chain
+
+
+def process_here() -> Pid | None:
+    """The process whose code is running; None in plain asyncio code, and in what a handler has left behind."""
+    handling = HANDLING.get()
+    return None if handling is None or handling.done else handling.process
 
 
 def check_cycle(chain: tuple[Pid, ...], target: Pid) -> None:

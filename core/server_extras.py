@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .calls import Handling, Request
+from .pid import Pid
 from .runtime import Timer
 from .scheduler import Activation, Steps
 
@@ -139,6 +140,10 @@ class ReentrantCall(Handling):
         self.request = request
         self.begun = False
         self.activation: Activation | None = None
+
+    @property
+    def process(self) -> Pid:
+        return self.cell.pid
 
     def start(self, steps: Steps, context: Any) -> None:
         scheduler = self.cell.kernel.scheduler

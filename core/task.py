@@ -28,7 +28,7 @@ from contextvars import Context, copy_context
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
-from .calls import PendingCall, Reply, Request, chain_here
+from .calls import PendingCall, Reply, Request, process_here
 from .cell import ALIVE
 from .errors import CalleeExited, CallTimeout, DecodeError, NotCallable, QuorateError, RemoteError
 from .export import Exports
@@ -240,10 +240,7 @@ class Tasks:
 
     def _caller(self) -> Pid | None:
         """The process on whose behalf a task is started: the one that was named, or whose code runs."""
-        if self._owner is not None:
-            return self._owner
-        chain = chain_here()
-        return chain[-1] if chain else None
+        return self._owner if self._owner is not None else process_here()
 
     async def _run(
         self, fn: Callable[..., Awaitable[R]], args: Any, kwargs: Any, owner: Pid | None

@@ -361,6 +361,32 @@ def test_resume_does_not_release_a_server_that_the_library_holds(everywhere: Pla
     everywhere.one(main)
 
 
+def test_a_control_suspends_and_resumes_as_sys_does(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Counter)
+        control = node.control(ref.pid)
+        control.suspend()
+        ref.send("one")
+        await turns()
+        assert (control.suspended, ref.pid in node.processes()) == (True, True)
+        assert (await node.sys.get_state(ref))["heard"] == []
+        control.resume()
+        await turns()
+        assert node.process_info(ref.pid).mailbox == 0  # type: ignore[union-attr]
+        assert (await node.sys.get_state(ref))["heard"] == ["one"]
+
+    everywhere.one(main)
+
+
+def test_hundreds_may_ask_at_a_time(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Counter)
+        states = await asyncio.gather(*(node.sys.get_state(ref) for _ in range(500)))
+        assert states == [{"n": 0, "heard": []}] * 500
+
+    everywhere.one(main)
+
+
 def test_a_server_that_was_looked_into_is_as_quick_as_before(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Counter)

@@ -22,6 +22,7 @@ from quorate.core import (
     Process,
     RemoteError,
     Task,
+    reentrant,
 )
 from tests.core.conftest import Play
 from tests.core.nodes import World
@@ -280,6 +281,30 @@ def test_tasks_that_the_node_starts_are_linked_to_the_process_whose_code_asks(ev
         node.exit(task.pid, "bye")
         await turns()
         assert (sorted(gauge.closed), gauge.running) == ([1, 2, 4], [3])
+
+    everywhere.one(main)
+
+
+def test_a_task_that_a_reentrant_method_starts_belongs_to_its_server_and_not_to_the_caller(
+    everywhere: Play,
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        gauge = Gauge()
+
+        class Server(GenServer):
+            @reentrant
+            async def begin(self) -> None:
+                await node.tasks.run(gauge.work, 1)
+
+        async def caller(self: Process) -> None:
+            await ref.call(Server.begin)
+
+        ref = await node.start(Server)
+        assert (await node.down(node.spawn(caller))).reason == "normal"
+        [task] = [pid for pid in node.processes() if pid != ref.pid]
+        info = node.process_info(task)
+        assert info is not None
+        assert info.links == (ref.pid,)
 
     everywhere.one(main)
 
