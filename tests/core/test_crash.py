@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -170,6 +171,30 @@ def test_when_format_status_fails_neither_state_nor_message_is_shown(
     everywhere.one(main)
 
 
+def test_format_status_runs_in_the_context_of_the_process(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+
+    class Told(GenServer):
+        def __init__(self) -> None:
+            tenant.set("acme")
+
+        def fail(self) -> None:
+            raise ValueError
+
+        def format_status(self, status: ServerStatus) -> ServerStatus:
+            return dataclasses.replace(status, state={"tenant": tenant.get()})
+
+    async def main(node: Node, world: World) -> None:
+        await crashed(node, Told, Told.fail)
+        [record] = caplog.records
+        assert facts(record)["state"] == {"tenant": "'acme'"}
+        assert tenant.get() == "nobody"
+
+    everywhere.one(main)
+
+
 def test_a_large_state_or_message_is_cut_before_it_becomes_text(
     everywhere: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,7 +210,7 @@ def test_a_large_state_or_message_is_cut_before_it_becomes_text(
         def __init__(self) -> None:
             self.items = [Item() for _ in range(10_000)]
             for number in range(100):
-                setattr(self, f"a{number}", number)
+                setattr(self, f"a{number}", str(number) * 200)
 
         def fail(self, items: list[Item]) -> None:
             raise ValueError

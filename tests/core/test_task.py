@@ -24,8 +24,10 @@ from quorate.core import (
     Task,
     reentrant,
 )
+from quorate.jepsen_like.simulation import Simulation, simulate
 from tests.core.conftest import Play
 from tests.core.nodes import World
+from tests.core.servers import Counter
 from tests.support import turns
 
 
@@ -817,6 +819,29 @@ def test_a_stream_runs_on_another_node(everywhere: Play) -> None:
         assert results == [0, 2, 4, 6, 8]
 
     everywhere.two(main)
+
+
+def test_tasks_and_sys_reach_whole_nodes_over_a_network() -> None:
+    async def main() -> None:
+        async with Simulation(seed=7, nodes=3, exports=[double, hang, Counter]) as sim:
+            one, two = await sim.up("n1"), await sim.up("n2")
+            await one.connect(two.name)
+            assert await (await one.tasks.on(two.name).run(double, 21)) == 42
+            ref = await one.start_on(two.name, Counter, start=3)
+            assert await one.sys.get_state(ref) == {"n": 3, "heard": []}
+            await one.sys.suspend(ref)
+            with pytest.raises(CallTimeout):
+                await ref.within(1).call(Counter.incr)
+            await one.sys.resume(ref)
+            assert await ref.call(Counter.incr) == 5
+            task = await one.tasks.on(two.name).run(hang)
+            sim.isolate("n2")
+            with pytest.raises(NodeDown):
+                await task
+            with pytest.raises(NodeDown):
+                await one.sys.get_state(ref)
+
+    simulate(main)
 
 
 @pytest.mark.parametrize(
