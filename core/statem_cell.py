@@ -7,12 +7,12 @@ here: an event is begun while a decision is not committed, or an answer is given
 
 from asyncio import CancelledError
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from .calls import Request, no_process
+from .calls import PendingCall, Request, chain_here, no_process
 from .cell import ALIVE, EXITING, NOT_NOW
 from .control import Errand
 from .errors import NotCallable
@@ -66,14 +66,20 @@ class Postponed(BaseException):
 
 
 class Deciding:
-    """One handler at work: what it has decided, and what it may not decide."""
+    """One handler at work: what it has decided (None: nothing), and what it may not decide."""
 
-    __slots__ = ("decision", "entering", "starting")
+    __slots__ = ("entering", "made", "starting")
 
     def __init__(self, *, starting: bool = False) -> None:
-        self.decision: Decision[Any, Any] = Decision()
+        self.made: Decision[Any, Any] | None = None
         self.starting = starting  # `__init__` runs
         self.entering = False  # `handle_enter` runs
+
+    @property
+    def decision(self) -> Decision[Any, Any]:
+        if self.made is None:
+            self.made = Decision()
+        return self.made
 
 
 class StatemCell(ServerCell):
@@ -95,7 +101,7 @@ class StatemCell(ServerCell):
         state = first.decision.state
         if isinstance(state, Keep):
             raise TypeError(f"{self.label}.__init__ must name the state to begin in: self.goto(...)")
-        first.starting, first.entering = False, True
+        first.entering = True
         statem._quorate_deciding = None
         self._machine = statem._quorate_machine = Machine(state)
 
@@ -135,7 +141,22 @@ class StatemCell(ServerCell):
         return None
 
     def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        return NOT_NOW
+        """See `Cell.at_once`: an event of a `def` method is handled here and now, in the process's own context."""
+        idle = not self.scheduled and self.mailbox is None and self.control is None and self.state == ALIVE
+        if not idle or name not in self.server._quorate_plain:
+            return NOT_NOW
+        self.scheduled = True  # whatever comes meanwhile waits its turn
+        pending = PendingCall(self.kernel.loop.create_future(), name, self.pid)
+        scheduler = self.kernel.scheduler
+        began = scheduler.monotonic()
+        steps = self.context.run(self._begin, Request(name, args, kwargs, pending, chain_here()))
+        if scheduler.monotonic() - began > scheduler.slow_s:
+            scheduler.report_slow(self.describe(), scheduler.monotonic() - began)
+        if steps is None:
+            self.rest()
+        else:
+            self.activation = scheduler.start(self, steps, self.context, self.label)
+        return pending
 
     def _begin_task(self, request: Request) -> bool:
         return False
@@ -188,15 +209,16 @@ class StatemCell(ServerCell):
         if told is None:
             return False
         self._tell(item, told)
-        item.answered()
         return True
 
     def _decided(self, item: Any, deciding: Deciding, value: object) -> Any:
         """The handler is through: what its caller is told, or the enter call if that is to be awaited."""
+        if deciding.made is None:
+            self._statem._quorate_deciding = None
+            self._perform(self._machine.keep())
+            return value
         if deciding.decision.postponed:
             value = _NO_ANSWER
-            if self.extras is not None and type(item) is Request:
-                self.extras.owed.pop(item, None)  # it will be asked for again
         previous = self._machine.state
         if not self._machine.move(deciding.decision) or not self._statem._quorate_enters:
             self._commit(item, deciding)
@@ -266,7 +288,7 @@ class StatemCell(ServerCell):
 
     # -- timers --------------------------------------------------------------------------------------------
 
-    def _perform(self, effects: list[Effect]) -> None:
+    def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if self._timers is None:
                 self._timers = {}

@@ -17,6 +17,7 @@ differs for a start followed by an update.)
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Generic, TypeVar
@@ -164,6 +165,14 @@ class Machine(Generic[S, E]):
         self._end(Timeout.EVENT, effects)
         for action in decision.timeouts:
             self._act(action, effects)
+        return effects
+
+    def keep(self) -> Sequence[Effect]:
+        """As `move` and `commit` when the handler has decided nothing."""
+        if not self._timers and not self._due:
+            return ()
+        effects: list[Effect] = []
+        self._end(Timeout.EVENT, effects)
         return effects
 
     def begin(self, decision: Decision[S, E]) -> list[Effect]:

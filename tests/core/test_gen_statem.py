@@ -630,6 +630,35 @@ def test_the_state_is_seen_and_set_from_outside_and_part_of_a_crash_report(
     everywhere.two(main)
 
 
+def test_a_machine_that_is_held_does_not_handle_its_own_events_either(play: Play) -> None:
+    class Eager(GenStatem[str]):
+        def __init__(self, log: list[str]) -> None:
+            self.log = log
+            self.goto("first")
+
+        async def begin(self, gate: asyncio.Event) -> None:
+            self.next_event(self.log.append, "inserted")
+            await gate.wait()
+
+    async def main(node: Node, world: World) -> None:
+        log: list[str] = []
+        gate = asyncio.Event()
+        ref = await node.start(Eager, log)
+        control = node.control(ref.pid)
+        begun = asyncio.create_task(ref.call(Eager.begin, gate))
+        await turns()
+        control.hold()
+        gate.set()
+        await begun
+        await turns()
+        assert log == []
+        control.release()
+        await turns()
+        assert log == ["inserted"]
+
+    play.one(main)
+
+
 def test_a_suspended_machine_does_nothing_and_its_timeouts_wait(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Door)
@@ -807,6 +836,8 @@ def test_only_a_handler_decides(play: Play) -> None:
 
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Loose)
+        with pytest.raises(RuntimeError, match="only a handler decides"):
+            await node.control(ref.pid).run(lambda server: server.goto("z"))  # ahead of the first event
         assert len(await ref.call(Loose.task)) == 4
         with pytest.raises(RuntimeError, match="only a handler decides"):
             await node.control(ref.pid).run(lambda server: server.goto("z"))

@@ -1,5 +1,6 @@
 """The rules of state machines against a model of gen_statem's manual."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
@@ -68,13 +69,16 @@ class Shell:
         self.trace.append(("event", label, previous))
         for _ in range(reaction.takes):
             self.second()
+        if reaction == Reaction(takes=reaction.takes):
+            self.perform(self.machine.keep())
+            return
         decision = decided(reaction, number)
         if self.machine.move(decision):
             self.trace.append(("enter", previous, self.machine.state))
             decision.timeouts += timeouts(reaction.on_enter, number, len(reaction.actions))
         self.perform(self.machine.commit(label, decision))
 
-    def perform(self, effects: list[Effect]) -> None:
+    def perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, SetTimer):
                 assert effect.id not in self.timers
