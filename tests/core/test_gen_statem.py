@@ -279,7 +279,9 @@ def test_an_enter_call_may_call_the_one_whose_event_led_to_it(play: Play) -> Non
             self.ref: Ref[Friend] | None = None
             self.goto("calm")
 
-        async def meet(self, ref: "Ref[Friend]") -> str:
+        async def meet(self, ref: "Ref[Friend]", slowly: bool) -> str:
+            if slowly:
+                return await ref.call(Friend.hear_slowly, Ref.of(self))
             return await ref.call(Friend.hear, Ref.of(self))
 
         def hear(self, ref: "Ref[Friend]") -> str:
@@ -300,9 +302,9 @@ def test_an_enter_call_may_call_the_one_whose_event_led_to_it(play: Play) -> Non
                 self.ref = None
 
     async def main(node: Node, world: World) -> None:
-        for _ in range(2):
+        for slowly in (False, True):
             one, two = await node.start(Friend), await node.start(Friend)
-            assert await one.call(Friend.meet, two) == "heard"
+            assert await one.call(Friend.meet, two, slowly) == "heard"
             await turns()
             assert await two.call(Friend.mood) == "glad"
 
@@ -914,7 +916,7 @@ class Scripted(GenStatem[int]):
         return asyncio.sleep(0) if self.handled % 3 == 1 else None
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(programs(takes=0))
 def test_a_machine_as_a_process_does_what_the_manual_of_gen_statem_says(program: Program) -> None:
     async def main() -> None:

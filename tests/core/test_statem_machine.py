@@ -113,7 +113,7 @@ def timeouts(actions: tuple[Action, ...], number: int, first: int) -> list[Start
     return made
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(programs(takes=2))
 def test_a_machine_does_what_the_manual_of_gen_statem_says(program: Program) -> None:
     model, shell = Model(program), Shell(program)
