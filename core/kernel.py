@@ -413,18 +413,28 @@ class Kernel:
         timeout_s: float | None,
     ) -> Any:
         """Call a method of a process and wait for its answer; see `Ref.call` for the errors."""
-        if type(to) is Pid and (cell := self.find(to)) is not None and self.scheduler.may_run_at_once():
+        cell = self.find(to) if type(to) is Pid else None
+        if cell is not None and self.scheduler.may_run_at_once():
             answer = cell.at_once(method, args, kwargs)
             if answer is not NOT_NOW:
                 if type(answer) is PendingCall:
                     return await self.wait_for(answer, timeout_s, _begun)
                 return answer
         chain = chain_here()
-        if isinstance(to, Pid):
+        if chain and isinstance(to, Pid):
             check_cycle(chain, to)
         pending = PendingCall(self.loop.create_future(), method, to)
         request = Request(method, args, kwargs, pending, chain)
-        return await self.wait_for(pending, timeout_s, lambda _: self.request(to, request))
+        if cell is None:
+            return await self.wait_for(pending, timeout_s, lambda _: self.request(to, request))
+        if timeout_s is not None:
+            self.deadlines.add(timeout_s, pending)
+        try:
+            cell.accept(request)
+            return await pending.future
+        finally:
+            if timeout_s is not None:
+                self.deadlines.discard(timeout_s, pending)
 
     async def wait_for(
         self, pending: PendingCall, timeout_s: float | None, begin: Callable[[PendingCall], None]
