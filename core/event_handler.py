@@ -53,6 +53,11 @@ class EventHandler(Generic[E]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        taken = sorted(_OWN & vars(cls).keys())
+        if taken:
+            raise TypeError(
+                f"{cls.__qualname__}.{taken[0]}: every EventHandler has that name: choose another one"
+            )
         cls._quorate_hooks = frozenset(vars(EventHandler))
         cls._quorate_methods = public_methods(cls)
 
@@ -105,3 +110,6 @@ class EventHandler(Generic[E]):
     def swap(self, kind: "Callable[P, EventHandler[Any]]", /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Be replaced by `kind(*args)` under the same id, when the hook or method at hand has returned."""
         self._quorate_leaving = Leaving(kind, args, kwargs)
+
+
+_OWN = frozenset({"pid", "process", "remove", "swap"})

@@ -29,7 +29,16 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from .cell import ALIVE
 from .crash import ServerStatus, _texts
-from .errors import CalleeExited, CallError, HandlerExists, NoHandler, NotCallable, QuorateError, RemoteError
+from .errors import (
+    CalleeExited,
+    CallError,
+    EncodeError,
+    HandlerExists,
+    NoHandler,
+    NotCallable,
+    RemoteError,
+    TooLarge,
+)
 from .event_handler import EventHandler
 from .gen_server import GenServer
 from .pid import NORMAL, SHUTDOWN, Down, Exit, ExitSignal, HandlerGone, Pid
@@ -371,10 +380,14 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         owner = entry.owner
         if owner is None or owner not in self._owners:
             return
-        try:
-            self.process.send(owner, HandlerGone(self.pid, entry.id, reason))
-        except QuorateError:  # the reason cannot travel
-            self.process.send(owner, HandlerGone(self.pid, entry.id, show(reason)))
+        kernel = self._quorate_cell.kernel
+        gone = HandlerGone(self.pid, entry.id, reason)
+        if not kernel.is_here(owner):
+            try:
+                kernel.codec.encode(gone)
+            except (EncodeError, TooLarge):
+                gone = HandlerGone(self.pid, entry.id, show(reason))
+        kernel.forward(owner, gone)  # however busy the link is
         if not any(other.owner == owner for other in self._handlers.values()) and self._owners.pop(owner):
             self.process.unlink(owner)
 

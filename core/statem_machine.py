@@ -16,7 +16,6 @@ What must never happen here: an event is lost or handled twice, or a timeout tha
 differs for a start followed by an update.)
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -113,7 +112,7 @@ class Machine(Generic[S, E]):
     def __init__(self, state: S) -> None:
         self.state: S = state
         self._changed = False
-        self._queue: deque[E] = deque()  # inserted and put back: before anything from outside
+        self._queue: list[E] = []  # inserted and put back: before anything from outside; the next one last
         self._due: dict[Which, E] = {}  # timeouts of no time, after the queue
         self._postponed: list[E] = []
         self._timers: dict[Which, _Running[E]] = {}
@@ -129,7 +128,7 @@ class Machine(Generic[S, E]):
         """Take the event that comes before anything from outside. Raises `IndexError` when there is none."""
         if not self._queue and self._due:
             return self._due.pop(next(iter(self._due)))
-        return self._queue.popleft()
+        return self._queue.pop()
 
     def fired(self, which: Which, timer: int) -> E | None:
         """A timer's time has come: its event, or None when it was cancelled or started again meanwhile."""
@@ -158,10 +157,10 @@ class Machine(Generic[S, E]):
             self._postponed.append(event)
         if self._changed:
             self._changed = False
-            self._queue.extendleft(reversed(self._postponed))
+            self._queue.extend(reversed(self._postponed))
             self._postponed.clear()
             self._end(Timeout.STATE, effects)
-        self._queue.extendleft(reversed(decision.inserted))
+        self._queue.extend(reversed(decision.inserted))
         self._end(Timeout.EVENT, effects)
         for action in decision.timeouts:
             self._act(action, effects)
@@ -179,7 +178,7 @@ class Machine(Generic[S, E]):
         """As `commit`, for the start: no event was handled."""
         assert not decision.postponed
         self._changed = False
-        self._queue.extendleft(reversed(decision.inserted))
+        self._queue.extend(reversed(decision.inserted))
         effects: list[Effect] = []
         for action in decision.timeouts:
             self._act(action, effects)
@@ -213,7 +212,7 @@ class Machine(Generic[S, E]):
 
     def close(self) -> tuple[list[E], list[Effect]]:
         """The machine ends: the events that will never be handled, and the timers to drop."""
-        events = [*self._queue, *self._postponed]
+        events = [*reversed(self._queue), *self._postponed]
         effects: list[Effect] = [DropTimer(running.id) for running in self._timers.values()]
         self._queue.clear()
         self._postponed.clear()

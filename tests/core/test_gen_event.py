@@ -490,6 +490,25 @@ def test_an_owner_is_told_when_its_handler_goes(everywhere: Play) -> None:
     everywhere.two(main)
 
 
+def test_an_owner_is_told_however_busy_the_link_is_and_whatever_the_reason(play: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        events = await events_on(a, b)
+        owner, pid = await owner_of(a, events, world)
+        world.wire(b, a).full = True
+        await Events(b.ref(events.pid, Numbers)).handler(Keeper, f"of {pid}").remove()
+        world.wire(b, a).full = False
+        await world.settle()
+        assert [message.reason for message in owner.got] == ["normal"]
+        owner, pid = await owner_of(a, events, world)
+        with pytest.raises(CalleeExited):
+            await Events(b.ref(events.pid, Numbers)).handler(Keeper, f"of {pid}").call(Keeper.exit, print)
+        await world.settle()
+        assert [message.reason for message in owner.got] == [repr(print)]
+        assert b.process_info(events.pid) is not None
+
+    play.two(main)
+
+
 def test_handlers_go_with_their_owner(everywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
@@ -612,6 +631,14 @@ def test_the_state_of_handlers_can_be_seen_and_replaced(everywhere: Play) -> Non
             await a.sys.replace_state(events.ref, {"handlers": {"another": {}}})
 
     everywhere.two(main)
+
+
+def test_the_names_of_handlers_themselves_are_no_methods() -> None:
+    with pytest.raises(TypeError, match=r"Bad\.remove"):
+
+        class Bad(EventHandler[int]):
+            def remove(self) -> None:
+                pass
 
 
 # -- values -----------------------------------------------------------------------------------------------
