@@ -26,6 +26,8 @@ from quorate.core import (
     Process,
     Ref,
     RemoteError,
+    Supervisor,
+    child,
     raises,
 )
 from tests.core.conftest import Play
@@ -138,10 +140,11 @@ class FragileLater(Keeper):
 
 
 async def events_on(a: Node, b: Node) -> Events[int]:
-    """A manager of the second node, as the first one sees it."""
-    for kind in (Keeper, SlowKeeper, Fragile, FragileLater, Hidden):
+    """A manager of the second node, started by the first one."""
+    for kind in (Keeper, SlowKeeper, Fragile, FragileLater):
         a.export(kind)
-    return Events(a.ref((await b.start(Numbers)).pid, Numbers))
+    a.export(Numbers)
+    return Events(await a.start_on(b.name, Numbers))
 
 
 class Hidden(EventHandler[int]):
@@ -585,6 +588,33 @@ def test_exits_of_others_end_a_manager_that_owns_to_as_they_end_any_process(play
         await turns()
         assert [message.reason for message in owner.got] == ["shutdown"]
         assert HEARD == [("keeper", "ends", "stop")]
+
+    play.one(main)
+
+
+def test_a_supervised_manager_is_restarted_with_what_it_installs_and_stopped_in_order(play: Play) -> None:
+    class Ready(GenEvent[int]):
+        def __init__(self) -> None:
+            self.install(Keeper)
+
+    async def main(node: Node, world: World) -> None:
+        supervisor = await node.start(Supervisor, [child(Ready).options(id="ready")])
+
+        async def manager() -> Events[int]:
+            (info,) = await supervisor.call(Supervisor.which_children)
+            assert info.pid is not None
+            return Events(node.ref(info.pid, Ready))
+
+        first = await manager()
+        node.exit(first.pid, "kill")
+        await turns()
+        second = await manager()
+        assert second != first
+        await owner_of(node, second, world)
+        await second.sync_notify(2)
+        assert HEARD == [("keeper", 2), ("keeper", 2)]
+        await supervisor.call(Supervisor.terminate_child, "ready")
+        assert HEARD[2:] == [("keeper", "ends", "stop"), ("keeper", "ends", "stop")]
 
     play.one(main)
 

@@ -89,8 +89,9 @@ class Door(GenStatem[Lock]):
 
 
 async def door(a: Node, b: Node) -> Ref[Door]:
-    """A door of the second node, as the first one sees it."""
-    return a.ref((await b.start(Door)).pid, Door)
+    """A door of the second node, started by the first one."""
+    a.export(Door)
+    return await a.start_on(b.name, Door)
 
 
 # -- events and states ------------------------------------------------------------------------------------
