@@ -38,6 +38,7 @@ from quorate.core import (
     NodeLost,
     NodeName,
     Peer,
+    ProcessConfig,
     Ref,
     Runtime,
     canonical,
@@ -72,7 +73,8 @@ class Node(ProcessNode):
     are dialled anyway. `exports` are the classes (and message types) that other nodes may start here; a singleton is
     placed only on nodes that export its class. `applications` start in this order when everything else of the node has,
     and stop in reverse before it. `weight` is this node's share of the singletons, 0 for none.
-    `preset` says how fast failures are noticed (`timing` and `links` override it in part). `snapshot_after_bytes` of log
+    `preset` says how fast failures are noticed (`timing` and `links` override it in part). `processes` says how
+    processes are run, and how many messages may wait for one. `snapshot_after_bytes` of log
     (default 16 MiB) a voter writes before it makes a snapshot and drops what is before it. `runtime` is the
     outside world, for tests; the real one by default.
 
@@ -94,6 +96,7 @@ class Node(ProcessNode):
         preset: Preset | str = Preset.LAN,
         timing: Timing | None = None,
         links: LinkConfig | None = None,
+        processes: ProcessConfig | None = None,
         snapshot_after_bytes: int = SNAPSHOT_AFTER_BYTES,
         runtime: Runtime | None = None,
     ) -> None:
@@ -113,7 +116,7 @@ class Node(ProcessNode):
         if runtime is None:
             runtime = real_runtime(data_dir)
             self._own_disk = runtime.disk if isinstance(runtime.disk, RealDisk) else None
-        super().__init__(name, runtime=runtime, creation=1)
+        super().__init__(name, runtime=runtime, creation=1, config=processes)
         self._same_voters = f"voters:{hash64(tuple(sorted(self._voters))):016x}"
         self._cookie = cookie.encode() if isinstance(cookie, str) else cookie
         self._seeds = tuple(seeds)

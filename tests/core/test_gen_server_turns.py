@@ -387,6 +387,25 @@ def test_a_call_at_once_does_not_overtake_the_beginning_of_a_reentrant_one(every
     everywhere.one(main)
 
 
+def test_what_waits_in_a_mailbox_begins_in_order_too(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Fetcher)
+        control = node.control(ref.pid)
+        control.hold()
+        ref.cast(Fetcher.fetch, "1")
+        ref.cast(Fetcher.note, "2")
+        ref.cast(Fetcher.quick, "3")
+        ref.cast(Fetcher.fetch, "4")
+        ref.cast(Fetcher.go)
+        ref.cast(Fetcher.note, "5")
+        control.release()
+        await world.settle()
+        log = await ref.call(Fetcher.seen)
+        assert [line for line in log if not line.startswith("end")] == ["begin 1", "2", "3", "begin 4", "5"]
+
+    everywhere.one(main)
+
+
 @pytest.mark.parametrize("reason", ["kill", "enough"])
 def test_what_ends_a_server_cancels_its_reentrant_calls_and_terminate_waits_for_them(
     wherever: Play, reason: str
@@ -437,6 +456,47 @@ def test_a_crash_of_another_method_ends_the_reentrant_calls_too(everywhere: Play
             await ref.call(Fetcher.fail)
         with pytest.raises(CalleeExited):
             await hanging
+
+    everywhere.one(main)
+
+
+def test_terminate_waits_for_reentrant_calls_also_after_a_crash_in_the_midst_of_a_turn(
+    everywhere: Play,
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Fetcher)
+        server = node.kernel.cells[ref.pid.serial].server  # type: ignore[attr-defined]
+        ref.cast(Fetcher.stubborn)
+        await world.settle()
+        control = node.control(ref.pid)
+        control.hold()
+        ref.cast(Fetcher.fail)
+        control.release()
+        await node.down(ref.pid)
+        assert server.log == ["cleaned up", "terminate by itself"]
+
+    everywhere.one(main)
+
+
+def test_a_reentrant_call_that_crashes_breaks_off_the_handler_in_progress(everywhere: Play) -> None:
+    class Mixed(Fetcher):
+        async def hang(self) -> None:
+            await asyncio.Event().wait()
+
+        def handle_info(self, message: Any) -> None:
+            self.release.set()
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Mixed)
+        server = node.kernel.cells[ref.pid.serial].server  # type: ignore[attr-defined]
+        ref.cast(Mixed.crash)
+        hanging = asyncio.create_task(ref.call(Mixed.hang))
+        await world.settle()
+        server.release.set()
+        await world.settle()
+        with pytest.raises(CalleeExited, match="was stopped while it handled the call"):
+            await hanging
+        assert node.process_info(ref.pid) is None
 
     everywhere.one(main)
 

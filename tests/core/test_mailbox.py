@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import quorate
 from quorate.core import (
     Alias,
     Busy,
@@ -480,3 +481,9 @@ def test_process_info_tells_where_a_process_waits_and_what_it_handles(everywhere
         assert set(node.processes()) == {ref.pid, pid}
 
     everywhere.one(main)
+
+
+def test_a_node_of_a_cluster_takes_limits_for_its_processes() -> None:
+    limit = MailboxLimit(3, "drop")
+    node = quorate.Node("a@127.0.0.1:9101", cookie="x", processes=ProcessConfig(mailbox=limit))
+    assert node._config.mailbox == limit

@@ -66,7 +66,7 @@ def test_the_example_of_tasks_prints_what_its_page_says(tmp_path: pathlib.Path) 
     assert (ran.stdout, ran.stderr, ran.returncode) == (said, "", 0)
 
 
-@pytest.mark.parametrize("heading", ["## State machines", "## Event managers"])
+@pytest.mark.parametrize("heading", ["## State machines", "## Event managers", "## Servers that answer"])
 def test_the_examples_of_other_behaviours_print_what_their_page_says(
     tmp_path: pathlib.Path, heading: str
 ) -> None:
