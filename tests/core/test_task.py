@@ -550,6 +550,9 @@ def test_a_task_that_cannot_be_started_there_says_so(everywhere: Play) -> None:
             await a.tasks.on(b.name).run(double, 1, 2)  # type: ignore[call-arg]
         with pytest.raises(NodeDown, match="no link"):
             await a.tasks.on("z@127.0.0.1:9109").run(double, 1)
+        a.export(Counter)
+        with pytest.raises(NotCallable, match="exports no function"):
+            await a.tasks.on(b.name).run(Counter, 1)  # type: ignore[arg-type]
         assert (a.pending_calls(), b.processes()) == (0, [])
 
     everywhere.two(main)
