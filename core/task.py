@@ -271,10 +271,8 @@ class Tasks:
         except BaseException as error:
             if outcome is not None and outcome.forget is not None:
                 outcome.forget()
-                if isinstance(
-                    error, asyncio.CancelledError | CallTimeout
-                ):  # it may have begun: nobody would know
-                    _try_to_stop(kernel, self._node, number)
+                if isinstance(error, asyncio.CancelledError | CallTimeout):
+                    _try_to_stop(kernel, self._node, number)  # it may have begun: nobody would know
             raise
         return cast("Pid", pid)
 
