@@ -271,6 +271,7 @@ def test_an_exception_that_is_declared_is_the_caller_s_and_the_server_lives(wher
             with pytest.raises(KeyError) as unknown:
                 await ref.call(method, "unicorn")
             assert unknown.value.args == ("unicorn",)
+            assert isinstance(unknown.value.__cause__, RemoteError) == (a is not b)
         with pytest.raises(OutOfStock) as none_left:
             await ref.call(Shop.buy, "bread")
         assert (none_left.value.item, none_left.value.left) == ("bread", 2)

@@ -240,12 +240,18 @@ def test_a_held_server_gets_no_timeout_and_a_message_that_waits_comes_instead(ev
         ref = await node.start(Cache)
         control = node.control(ref.pid)
         control.hold()
+        await control.run(lambda server: setattr(server, "patience", 2))
         await world.clock.pass_time(30.0)
         assert await control.run(lambda server: server.timeouts) == 0
+        control.release()
+        await world.settle()
+        assert await control.run(lambda server: server.timeouts) == 1
+        control.hold()
+        await world.clock.pass_time(30.0)
         ref.send("waiting")
         control.release()
         await world.clock.pass_time(4.0)
-        assert await control.run(lambda server: server.timeouts) == 0
+        assert await control.run(lambda server: server.timeouts) == 1
         await world.clock.pass_time(2.0)
         assert node.process_info(ref.pid) is None
 
@@ -586,8 +592,14 @@ def test_a_closed_gate_and_an_interrupt_break_reentrant_calls_off_and_the_server
     everywhere.one(main)
 
 
-def test_a_reentrant_call_that_refuses_to_end_is_abandoned_with_its_server(everywhere: Play) -> None:
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_reentrant_call_that_refuses_to_end_is_abandoned_with_its_server(
+    everywhere: Play, crash: bool
+) -> None:
     class Deaf(GenServer):
+        def handle_info(self, message: object) -> None:
+            raise ValueError(message)
+
         @reentrant
         async def listen(self) -> None:
             while True:
@@ -598,7 +610,10 @@ def test_a_reentrant_call_that_refuses_to_end_is_abandoned_with_its_server(every
         ref = await node.start(Deaf)
         call = asyncio.create_task(ref.within(None).call(Deaf.listen))
         await world.settle()
-        stop_process(node, ref.pid, "enough")
+        if crash:
+            ref.send("what a Deaf does not know")
+        else:
+            stop_process(node, ref.pid, "enough")
         await world.settle()
         assert not call.done()
         await world.clock.pass_time(5.1)

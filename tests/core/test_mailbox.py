@@ -212,6 +212,45 @@ def test_a_patient_sender_goes_on_when_the_receiver_is_gone(everywhere: Play, ad
     everywhere.one(main)
 
 
+def test_there_is_room_again_at_half_the_limit_and_when_a_body_has_ended(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        seen: list[Any] = []
+        steps = asyncio.Semaphore(0)
+
+        async def slow(self: Process) -> None:
+            self.limit_mailbox(4, "refuse")
+            while True:
+                await steps.acquire()
+                seen.append(await self.receive())
+
+        async def sender(self: Process, to: Pid, message: str) -> None:
+            await self.send_patiently(to, message)
+
+        pid = node.spawn(slow)
+        await world.settle()
+        for number in range(4):
+            node.send(pid, number)
+        waiting = node.spawn(sender, pid, "fifth")
+        await world.settle()
+        steps.release()
+        await world.settle()
+        assert node.process_info(waiting) is not None
+        steps.release()
+        await world.settle()
+        assert node.process_info(waiting) is None
+        node.send(pid, "sixth")
+        with pytest.raises(Busy):
+            node.send(pid, "seventh")
+        waiting = node.spawn(sender, pid, "eighth")
+        await world.settle()
+        node.exit(pid, "kill")
+        await world.settle()
+        assert node.process_info(waiting) is None
+        assert node.kernel.crowding.crowded == {}
+
+    everywhere.one(main)
+
+
 def test_a_limit_that_kills_ends_the_process_though_it_traps_exits(wherever: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         seen: list[Any] = []
