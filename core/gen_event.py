@@ -287,7 +287,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
             if self._passes(error):
                 raise
             self._report(entry, error, leaving)
-            self._tell_owner(entry, error)
+            self._tell_owner(entry.owner, entry.id, error)
 
     # -- handlers come and go ------------------------------------------------------------------------------
 
@@ -351,8 +351,6 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
 
     async def _take_out(self, entry: _Entry, reason: object, told: object) -> Any:
         """Remove a handler, and run its `terminate`; its owner is `told` why."""
-        if self._handlers.get(entry.id) is not entry:
-            return None
         del self._handlers[entry.id]
         result: Any = None
         try:
@@ -364,7 +362,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
                 raise
             result = None
             self._report(entry, error, "terminate")
-        self._tell_owner(entry, told)
+        self._tell_owner(entry.owner, entry.id, told)
         return result
 
     async def _crashed(self, entry: _Entry, error: BaseException, message: object) -> None:
@@ -376,19 +374,20 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
 
     # -- owners --------------------------------------------------------------------------------------------
 
-    def _tell_owner(self, entry: _Entry, reason: object) -> None:
-        owner = entry.owner
-        if owner is None or owner not in self._owners:
+    def _tell_owner(self, owner: Pid | None, id: str, reason: object) -> None:
+        """Tell an owner that its handler is gone, and let go of an owner that has no other."""
+        if owner is None:
             return
         kernel = self._quorate_cell.kernel
-        gone = HandlerGone(self.pid, entry.id, reason)
+        gone = HandlerGone(self.pid, id, reason)
         if not kernel.is_here(owner):
             try:
                 kernel.codec.encode(gone)
             except (EncodeError, TooLarge):
-                gone = HandlerGone(self.pid, entry.id, show(reason))
+                gone = HandlerGone(self.pid, id, show(reason))
         kernel.forward(owner, gone)  # however busy the link is
-        if not any(other.owner == owner for other in self._handlers.values()) and self._owners.pop(owner):
+        more = any(other.owner == owner for other in self._handlers.values())
+        if not more and self._owners.pop(owner, False):
             self.process.unlink(owner)
 
     async def _owner_gone(self, signal: ExitSignal) -> None:
@@ -396,6 +395,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         ours = self._owners.pop(signal.pid)
         for entry in list(self._handlers.values()):
             if entry.owner == signal.pid:
+                entry.owner = None  # it hears nothing any more
                 await self._take_out(entry, ("stop", signal.reason), None)
         if not ours and signal.reason != NORMAL:
             raise Exit(signal.reason)

@@ -310,7 +310,6 @@ class StatemCell(ServerCell):
 
     def drop_mailbox(self) -> None:
         super().drop_mailbox()
-        self._first = None
         events, effects = self._machine.close()
         self._perform(effects)
         for event in events:

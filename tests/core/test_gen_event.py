@@ -26,6 +26,7 @@ from quorate.core import (
     Process,
     Ref,
     RemoteError,
+    Reply,
     Supervisor,
     child,
     raises,
@@ -75,6 +76,10 @@ class Keeper(EventHandler[int]):
         if number not in self.heard:
             raise KeyError(number)
         return number
+
+    def refuse(self) -> None:
+        self.remove()
+        raise Reply(KeyError("refused"))
 
     def leave(self) -> str:
         self.remove()
@@ -255,6 +260,9 @@ def test_methods_of_a_handler_can_be_called(everywhere: Play) -> None:
         with pytest.raises(NoHandler):
             await events.handler(Keeper, "another").call(Keeper.all)
         assert await keeper.call(Keeper.find, 4) == 4
+        with pytest.raises(KeyError):
+            await keeper.call(Keeper.refuse)
+        assert await events.which_handlers() == []
 
     everywhere.two(main)
 
@@ -337,7 +345,7 @@ def test_a_handler_takes_the_place_of_another_with_its_state(everywhere: Play, k
     everywhere.two(main)
 
 
-def test_a_handler_may_put_another_in_its_place(play: Play) -> None:
+def test_a_handler_may_put_another_in_its_place(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     class Caterpillar(Keeper):
         def handle_event(self, event: int) -> None:
             super().handle_event(event)
@@ -356,6 +364,7 @@ def test_a_handler_may_put_another_in_its_place(play: Play) -> None:
                 assert await events.handler(Keeper, "it").call(Keeper.all) == [3, "taken over", 5]
                 await events.handler(Keeper, "it").remove()
         assert await events.which_handlers() == []
+        assert "wrong" in caplog.text
 
     play.one(main)
 
@@ -396,8 +405,11 @@ def test_a_report_shows_what_the_handler_lets_it(play: Play, caplog: pytest.LogC
     play.one(main)
 
 
-def test_what_a_called_method_raises_removes_the_handler_and_is_told(everywhere: Play) -> None:
+def test_what_a_called_method_raises_removes_the_handler_and_is_told(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
+        caplog.clear()
         events = await events_on(a, b)
         keeper = await events.add(Keeper)
         with pytest.raises(RemoteError, match="ValueError: x"):
@@ -407,6 +419,7 @@ def test_what_a_called_method_raises_removes_the_handler_and_is_told(everywhere:
             await keeper.call(Keeper.exit, "enough")
         assert caught.value.reason == "enough"
         assert HEARD == [("keeper", "ends", "ValueError"), ("keeper", "ends", "enough")]
+        assert [record for record in caplog.records if hasattr(record, "quorate")] == caplog.records[:1]
         assert await events.which_handlers() == []
 
     everywhere.two(main)
@@ -510,6 +523,54 @@ def test_an_owner_is_told_however_busy_the_link_is_and_whatever_the_reason(play:
         assert b.process_info(events.pid) is not None
 
     play.two(main)
+
+
+def test_an_owner_of_several_handlers_stays_linked_until_the_last_is_gone(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        events = Events(await node.start(Numbers))
+
+        async def owner(self: Process) -> None:
+            mine = events.supervised_by(self.pid).within(1.0)
+            one, two = await mine.add_as("one", Keeper), await mine.add_as("two", Keeper)
+            for ref in (one, two):
+                await ref.remove()
+                assert isinstance(await self.receive(), HandlerGone)
+                info = node.process_info(self.pid)
+                assert info is not None
+                links.append(len(info.links))
+            await self.receive()
+
+        links: list[int] = []
+        pid = node.spawn(owner)
+        await turns()
+        assert links == [1, 0]
+        node.exit(pid, "kill")
+
+    play.one(main)
+
+
+def test_an_owner_is_told_when_a_handler_failed_to_take_its_handlers_place(play: Play) -> None:
+    class Hasty(EventHandler[int]):
+        def handle_event(self, event: int) -> None:
+            self.swap(Keeper, wrong=1)  # type: ignore[call-arg]
+
+    async def main(node: Node, world: World) -> None:
+        events = Events(await node.start(Numbers))
+        got: list[Any] = []
+
+        async def owner(self: Process) -> None:
+            await events.supervised_by(self.pid).add(Hasty)
+            while True:
+                got.append((await self.receive()).reason)
+
+        node.spawn(owner)
+        await turns()
+        await events.sync_notify(1)
+        await turns()
+        assert got[0] == ("swapped", "Hasty")
+        assert isinstance(got[1], TypeError)
+
+    play.one(main)
 
 
 def test_handlers_go_with_their_owner(everywhere: Play) -> None:

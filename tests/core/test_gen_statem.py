@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from quorate.core import (
+    EVENT_TIMEOUT,
     STATE_TIMEOUT,
     CalleeExited,
     Down,
@@ -754,6 +755,10 @@ class Ending(GenStatem[str]):
         self.goto("bad")
         return "so far so good"
 
+    async def enter_badly_later(self) -> str:
+        await asyncio.sleep(0)
+        return self.enter_badly()
+
     def handle_enter(self, previous: str) -> Any:
         self.log.append(f"{previous}>{self.state}")
         if self.state == "bad":
@@ -796,6 +801,7 @@ def test_whatever_ends_a_machine_it_terminates_in_its_state_and_no_timer_is_left
             (Ending.fail, ("alive", "ValueError"), RemoteError),
             (Ending.fail_slowly, ("alive", "ValueError"), RemoteError),
             (Ending.enter_badly, ("bad", "ValueError"), None),
+            (Ending.enter_badly_later, ("bad", "ValueError"), None),
             (Ending.hang, ("alive", "gone"), CalleeExited),
             (None, ("alive", "gone"), None),
         ):
@@ -871,6 +877,8 @@ def test_only_a_handler_decides(play: Play) -> None:
                 self.state_timeout(-1.0, print)
             elif which == 2:
                 self.named_timeout("x", float("nan"), print)
+            elif which == 3:
+                self.update_timeout(EVENT_TIMEOUT, print)
 
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Loose)
@@ -879,9 +887,9 @@ def test_only_a_handler_decides(play: Play) -> None:
         assert len(await ref.call(Loose.task)) == 4
         with pytest.raises(RuntimeError, match="only a handler decides"):
             await node.control(ref.pid).run(lambda server: server.goto("z"))
-        for which in (1, 2):
+        for which, complaint in ((1, "0 seconds or more"), (2, "0 seconds or more"), (3, "start another")):
             ref = await node.start(Loose)
-            with pytest.raises(RemoteError, match="0 seconds or more"):
+            with pytest.raises(RemoteError, match=complaint):
                 await ref.call(Loose.bad, which)
 
     play.one(main)
