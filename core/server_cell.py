@@ -589,7 +589,8 @@ class ServerCell(Cell):
             self._gone()
             return None
         self.arm_deadline()
-        return _awaiting(result)
+        # (a coroutine itself, unwrapped: one that is cancelled before its first step is not one that nobody awaited)
+        return result if type(result) is CoroutineType else _awaiting(result)
 
     def _gone(self) -> None:
         self._over()

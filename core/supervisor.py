@@ -246,8 +246,6 @@ class Supervisor(GenServer):
             await self._carry_out()
         except ChildStartFailed as failure:
             self._failure = failure
-            if self._ready is None:  # it was started from another node, which does not wait for the children
-                log.error("%s: %s", self._quorate_cell.describe(), failure, exc_info=failure)
             raise Exit((SHUTDOWN, ("failed_to_start_child", failure.child))) from None
         if self._ready is not None and not self._ready.done() and self._quorate_cell.state == ALIVE:
             self._ready.set_result(None)

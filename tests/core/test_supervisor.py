@@ -531,6 +531,15 @@ def test_settings_that_make_no_sense_are_refused_at_once(
     play.one(main)
 
 
+def test_no_restart_at_all_is_a_setting(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        tree = await node.start(Supervisor, [child(Worker, [], "w")], intensity=0)
+        node.exit(await pid_of(tree, "Worker"), "boom")
+        assert (await node.down(tree.pid)).reason == "shutdown"
+
+    play.one(main)
+
+
 def test_two_children_of_one_id_are_refused_at_once(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         with pytest.raises(ChildExists, match=r"options\(id="):
@@ -632,6 +641,9 @@ def test_a_start_that_failed_is_told_with_its_error(
             ("gave up (restart 2, and 1 in 5 s are allowed)", "OSError('f has no device')"),
         ]
         last = caplog.records[-1]
+        assert (
+            "child 'Failing' could not be started: OSError('f has no device'); gave up" in last.getMessage()
+        )
         assert last.exc_info is not None
         assert isinstance(last.exc_info[1], OSError)
 

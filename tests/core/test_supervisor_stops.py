@@ -87,6 +87,16 @@ def test_a_child_without_a_deadline_is_waited_for_until_somebody_kills_it(everyw
     everywhere.one(main)
 
 
+def test_a_child_that_stopped_in_time_leaves_no_timer(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        tree = await node.start(Supervisor, [child(Worker, [], "w").options(shutdown_s=2.0)])
+        await tree.within(10.0).call(Supervisor.terminate_child, "Worker")
+        due = world.clock.next_due()
+        assert due is None or due > world.clock.monotonic() + 2.0
+
+    everywhere.one(main)
+
+
 def test_brutal_kill_asks_nobody(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
