@@ -792,6 +792,19 @@ def test_a_stream_that_is_left_early_shuts_its_tasks_down(everywhere: Play) -> N
     everywhere.one(main)
 
 
+def test_a_stream_leaves_no_timer_behind(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        gauge, results = Gauge(), list[int]()
+        await collect(node.tasks.stream(double, [1, 2, 3]), results)
+        assert world.clock.next_due() is None
+        gauge.let_go(1)
+        async with aclosing(node.tasks.stream(gauge.work, [1, 2, 3])) as stream:
+            assert await anext(stream) == 10
+        assert world.clock.next_due() is None
+
+    everywhere.one(main)
+
+
 def test_the_tasks_of_a_stream_end_with_the_process_that_began_it(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, kept = Gauge(), list[Any]()
