@@ -435,6 +435,8 @@ class Kernel:
         finally:
             if timeout_s is not None:
                 self.deadlines.discard(timeout_s, pending)
+            if pending.forget is not None:  # it was sent on to another node
+                pending.forget()
 
     async def wait_for(
         self, pending: PendingCall, timeout_s: float | None, begin: Callable[[PendingCall], None]
