@@ -168,6 +168,21 @@ def test_a_child_whose_name_is_taken_does_not_start(everywhere: Play) -> None:
     everywhere.one(main)
 
 
+def test_a_child_that_takes_another_name_than_its_spec_says_does_not_start(everywhere: Play) -> None:
+    class Willful(Worker):
+        def __init__(self, book: Book) -> None:
+            super().__init__(book, "w")
+            self.process.register("mine")
+
+    async def main(node: Node, world: World) -> None:
+        with pytest.raises(ChildStartFailed, match="registered as 'mine' already"):
+            await node.start(Supervisor, [child(Willful, []).options(name="yours")])
+        await world.settle()
+        assert (node.processes(), node.whereis("mine")) == ([], None)
+
+    everywhere.one(main)
+
+
 def test_a_start_that_is_cancelled_stops_what_has_started(everywhere: Play) -> None:
     class Slow(Supervisor):
         def __init__(self, book: Book) -> None:
