@@ -489,7 +489,8 @@ def test_nobody_can_harm_a_supervisor_by_what_he_asks_of_it(anywhere: Play, rubb
         ):
             with pytest.raises(SupervisorError if a is b else RemoteError):
                 await there.call(method, rubbish)
-        for arguments in ((), (1, 2, 3)):
+        wrong: list[Any] = [(), (1, 2, 3)]
+        for arguments in wrong:
             with pytest.raises(NotCallable):
                 await there.call(Supervisor.terminate_child, *arguments)
         a.send(tree.pid, rubbish)
