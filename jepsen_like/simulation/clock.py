@@ -11,6 +11,8 @@ from quorate.core import Timer
 
 from .loop import Group, SimLoop, current_group
 
+LEAST_S = 1e-9
+"""The shortest delay of a timer: less might not move a clock that shows 100,000 s, and who waits for it would wait for ever."""
 EPOCH_S = 1_700_000_000.0  # the wall clock of the world at its start
 
 
@@ -41,7 +43,7 @@ class SimClock:
         """As the port says. It runs as the boot's whoever asks: it waits while the boot is paused."""
         group = self._group
         context = None if current_group() is group else group.context
-        when = self._loop.now + (delay_s / group.rate if delay_s > 0 else 0.0)
+        when = self._loop.now + (max(LEAST_S, delay_s / group.rate) if delay_s > 0 else 0.0)
         return self._loop.call_at_world(when, callback, args, context)
 
 

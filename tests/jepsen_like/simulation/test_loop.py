@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorate.core import sleep
-from quorate.jepsen_like.simulation import Hang, Simulation, SimulationError, WorldClock, simulate
+from quorate.jepsen_like.simulation import Hang, SimClock, Simulation, SimulationError, WorldClock, simulate
 from quorate.jepsen_like.simulation.loop import Group, SimLoop, current_group
 from quorate.jepsen_like.simulation.tape import Stream
 
@@ -366,5 +366,22 @@ def test_simulations_follow_each_other_on_one_loop() -> None:
             async with Simulation(seed=seed, nodes=1) as sim:
                 await sleep(sim.clock, 1.0)
                 assert sim.ready("n1")
+
+    simulate(main)
+
+
+def test_a_timer_of_next_to_nothing_moves_the_clock_of_its_node() -> None:
+    """Or a deadline that is a rounding error away is waited for at one moment for ever (messages, seed 79)."""
+
+    async def main() -> None:
+        group = Group("n1", local_s=100_000.0, rate=0.95)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        clock = SimClock(loop, group)
+        for tiny_s in (1e-18, 1e-15, 1e-12):
+            before, fired = clock.monotonic(), asyncio.Event()
+            clock.call_later(tiny_s, fired.set)
+            await fired.wait()
+            assert clock.monotonic() > before
 
     simulate(main)
