@@ -7,7 +7,7 @@ the loop without being linked to its supervisor, or a stopped child is reported 
 import asyncio
 import math
 
-from . import server_cell
+from . import starting
 from .cell import ALIVE, DEAD, EXITING, Cell
 from .child_spec import ChildSpec
 from .errors import LocalNameTaken
@@ -26,7 +26,7 @@ def start_child(parent: Cell, spec: ChildSpec) -> Cell:
         raise LocalNameTaken(f"the local name {spec.name!r} belongs to {owner.pid}", owner.pid)
     cell: Cell
     if spec.is_server:
-        cell = server_cell.start(kernel, spec.start, spec.args, dict(spec.kwargs))
+        cell = starting.start(kernel, spec.start, spec.args, dict(spec.kwargs))
     else:
         cell = spawn(kernel, spec.start, spec.args, dict(spec.kwargs))
     oversee(cell, parent.pid, spec)

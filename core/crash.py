@@ -116,13 +116,13 @@ def _status(cell: "Cell", error: BaseException) -> tuple[ServerStatus, dict[str,
         status = cell.context.copy().run(cell.status_of_crash, error)
         if status is None:
             return ServerStatus(message=cell.last_message(), reason=error), None
-        return status, _texts(status.state)
+        return status, texts(status.state)
     except BaseException as failure:  # noqa: BLE001 -- a report never fails; nothing is shown that may be secret
         text = f"(format_status raised {type(failure).__name__}: nothing is shown)"
         return ServerStatus(message=None, reason=error), {"state": text}
 
 
-def _texts(state: Mapping[str, Any]) -> dict[str, str]:
+def texts(state: Mapping[str, Any]) -> dict[str, str]:
     """A state for people, by attribute."""
     texts: dict[str, str] = {}
     for name, value in state.items():

@@ -28,7 +28,7 @@ from inspect import isawaitable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from .cell import ALIVE
-from .crash import ServerStatus, _texts
+from .crash import ServerStatus, texts
 from .errors import (
     CalleeExited,
     CallError,
@@ -41,10 +41,10 @@ from .errors import (
 )
 from .event_handler import EventHandler
 from .gen_server import GenServer
+from .handlers import Refused
 from .pid import NORMAL, SHUTDOWN, Down, Exit, ExitSignal, HandlerGone, Pid
 from .plain import plain_error, show
 from .replies import Reply, for_the_caller
-from .server_cell import _Refused
 
 log = logging.getLogger("quorate.process")
 
@@ -145,7 +145,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         except BaseException as error:
             if self._passes(error):
                 raise
-            raise _Refused(_told(error, f"the handler {id!r} refused to be added")) from None
+            raise Refused(_told(error, f"the handler {id!r} refused to be added")) from None
         self._put(_Entry(id, handler, owner))
         return id
 
@@ -173,7 +173,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         except BaseException as error:
             if self._passes(error):
                 raise
-            raise _Refused(_told(error, f"the handler {id!r} refused to be added")) from None
+            raise Refused(_told(error, f"the handler {id!r} refused to be added")) from None
         return id
 
     async def call_handler(
@@ -183,7 +183,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         entry = self._entry(id)
         function = entry.handler._quorate_methods.get(method)
         if function is None:
-            raise _Refused(
+            raise Refused(
                 NotCallable(f"the handler {id!r} has no public method {method!r:.100}: nothing happened")
             )
         try:
@@ -195,13 +195,13 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
             if self._passes(error):
                 raise
             if isinstance(error, TypeError) and trace is not None and trace.tb_next is None:
-                raise _Refused(NotCallable(f"{id}.{method}: {error}: nothing happened")) from None
+                raise Refused(NotCallable(f"{id}.{method}: {error}: nothing happened")) from None
             told = for_the_caller(function, error)
             if told is not None:
                 await self._heed(entry)
                 raise Reply(told) from None
             await self._crashed(entry, error, (method, *args))
-            raise _Refused(_told(error, f"the handler {id!r} ended itself")) from None
+            raise Refused(_told(error, f"the handler {id!r} ended itself")) from None
         await self._heed(entry)
         return result
 
@@ -294,15 +294,15 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
     def _entry(self, id: str) -> _Entry:
         entry = self._handlers.get(id)
         if entry is None:
-            raise _Refused(NoHandler(f"{self.pid} has no handler {id!r:.100}: nothing happened"))
+            raise Refused(NoHandler(f"{self.pid} has no handler {id!r:.100}: nothing happened"))
         return entry
 
     def _free_id(self, kind: object, id: str | None, besides: str | None = None) -> str:
         if not (isinstance(kind, type) and issubclass(kind, EventHandler)):
-            raise _Refused(NotCallable(f"{kind!r:.200} is no EventHandler class: nothing happened"))
+            raise Refused(NotCallable(f"{kind!r:.200} is no EventHandler class: nothing happened"))
         id = id or kind.__name__
         if id != besides and id in self._handlers:
-            raise _Refused(HandlerExists(f"{self.pid} has a handler {id!r:.100} already: nothing happened"))
+            raise Refused(HandlerExists(f"{self.pid} has a handler {id!r:.100} already: nothing happened"))
         return id
 
     def _made(self, kind: Kind, args: Sequence[Any], kwargs: Mapping[str, Any]) -> EventHandler[Any]:
@@ -406,14 +406,14 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         """Whether an exception is none of a handler's: the manager is being stopped, or the program is."""
         if isinstance(error, asyncio.CancelledError):
             return self._quorate_cell.state != ALIVE or not self._quorate_cell.gate_open()
-        return isinstance(error, KeyboardInterrupt | GeneratorExit | _Refused)
+        return isinstance(error, KeyboardInterrupt | GeneratorExit | Refused)
 
     def _report(self, entry: _Entry, error: BaseException, message: object) -> None:
         """One structured log record, as of a process that crashed: see `crash.py`."""
         handler = entry.handler
         try:
             status = handler.format_status(ServerStatus(_attributes(handler), message, error))
-            shown = _texts(status.state)
+            shown = texts(status.state)
         except Exception as failure:  # noqa: BLE001 -- the user's hook may raise anything; nothing is shown then
             status = ServerStatus(reason=error)
             shown = {"state": f"(format_status raised {type(failure).__name__}: nothing is shown)"}

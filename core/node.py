@@ -32,7 +32,8 @@ from .process import Process, spawn
 from .ref import Ref
 from .remote import RemoteSide
 from .runtime import Runtime
-from .server_cell import ServerCell, start
+from .server_cell import ServerCell
+from .starting import start
 from .supervisor import ChildCounts, ChildInfo, Supervisor, begin
 from .sys import Sys
 from .task import Tasks

@@ -19,9 +19,10 @@ from .child_spec import ChildSpec
 from .codec import canonical
 from .errors import ConfigError, NoProcess, NoSuchChild, QuorateError, SupervisorError
 from .gen_server import GenServer
+from .handlers import Refused
 from .pid import Pid
 from .ref import Ref
-from .server_cell import ServerCell, _Refused
+from .server_cell import ServerCell
 from .supervisor import Supervisor
 
 S = TypeVar("S", bound=GenServer)
@@ -68,9 +69,9 @@ class PartitionSupervisor(Supervisor):
         try:
             return self._pid_for(key)
         except NoSuchChild as error:
-            raise _Refused(error) from None
+            raise Refused(error) from None
         except QuorateError as error:  # a key that cannot be one
-            raise _Refused(SupervisorError(f"{error}: nothing happened")) from error
+            raise Refused(SupervisorError(f"{error}: nothing happened")) from error
 
     def ref_for(self, key: object) -> Ref[Any]:
         """As `pid_for`, for partitions that are servers. See `Partitions` for one with types, and without a call."""

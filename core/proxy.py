@@ -17,7 +17,8 @@ from .gen_server import GenServer
 from .kernel import Kernel
 from .node import Node
 from .pid import Pid
-from .server_cell import ServerCell, start
+from .server_cell import ServerCell
+from .starting import start
 
 S = TypeVar("S", bound=GenServer)
 Accept = Callable[[object], object]

@@ -9,8 +9,7 @@ process is held or its gate is closed.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextvars import copy_context
+from collections.abc import Mapping
 from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,10 @@ from .calls import HANDLING, Handling, PendingCall, Request, no_process
 from .cell import ALIVE, EXITING, NOT_NOW, Cell
 from .control import Errand
 from .crash import ServerStatus, report_late
-from .errors import CalleeExited, CallError, NotCallable, RemoteError
+from .errors import CalleeExited, NotCallable, RemoteError
 from .exits import is_word
 from .gen_server import GenServer
+from .handlers import NOTHING, Refused, awaiting, did_not_fit
 from .pid import CANCELLED, KILLED, NO_REPLY, Down, Exit, ExitSignal, Pid
 from .plain import plain_error, show
 from .replies import LATER, From, for_the_caller
@@ -31,7 +31,6 @@ from .server_extras import Continue, Extras, IdleTimeout, ReentrantCall
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-_NOTHING = object()  # no message is in progress
 _TERMINATE = object()  # `terminate` is
 _AT_ONCE = object()  # a call in its caller's turn is, which has no `Request`
 
@@ -44,7 +43,7 @@ class ServerCell(Cell):
     def __init__(self, kernel: "Kernel", pid: Pid, context: Any, server: GenServer) -> None:
         super().__init__(kernel, pid, context, type(server).__qualname__)
         self.server = server
-        self._current: object = _NOTHING
+        self._current: object = NOTHING
         self._handling: Handling | None = None
         self._said_goodbye = False
         self._budget = 0
@@ -152,10 +151,10 @@ class ServerCell(Cell):
         return type(item) is Request and item.method in self.server._quorate_reentrant
 
     def _next_item(self) -> Any:
-        """The next item; `_NOTHING` if none may begin."""
+        """The next item; `NOTHING` if none may begin."""
         source = self._source()
         if source is None:
-            return _NOTHING
+            return NOTHING
         item = source.popleft()
         if self.extras is not None and type(item) is not Errand:
             self.extras.active = True
@@ -173,7 +172,7 @@ class ServerCell(Cell):
                 item = self.mailbox.popleft()
             else:
                 item = self._next_item()
-                if item is _NOTHING:
+                if item is NOTHING:
                     return None
             self._budget -= 1
             steps = self._begin(item)
@@ -218,7 +217,7 @@ class ServerCell(Cell):
             self._succeeded(result)
             self.rest()
             return pending
-        self._current = _NOTHING
+        self._current = NOTHING
         if self.mailbox is None and self.state == ALIVE and self.control is None and self.extras is None:
             self.scheduled = False
         else:
@@ -282,7 +281,7 @@ class ServerCell(Cell):
         context = self.context.copy()
         context.run(HANDLING.set, call)
         call.start(steps, context)
-        self._current = _NOTHING
+        self._current = NOTHING
 
     def reentrant_began(self) -> None:
         """One has come to its first await, or to its end."""
@@ -375,7 +374,7 @@ class ServerCell(Cell):
             if type(item) is Request or not isawaitable(result):
                 self._succeeded(result)
                 return None
-            result = _awaiting(result)
+            result = awaiting(result)
         elif self._is_reentrant(item):
             self._start_reentrant(item, result)
             return None
@@ -391,7 +390,7 @@ class ServerCell(Cell):
         if kind is Request:
             method = server._quorate_methods.get(item.method)
             if method is None:
-                raise _Refused(
+                raise Refused(
                     NotCallable(f"{self.label} has no public method {item.method!r:.100}: nothing happened")
                 )
             return method(server, *item.args, **item.kwargs)
@@ -409,7 +408,7 @@ class ServerCell(Cell):
 
     def _over(self) -> object:
         """Nothing is in progress any more; what was."""
-        item, self._current = self._current, _NOTHING
+        item, self._current = self._current, NOTHING
         if self._handling is not None:
             self._handling.done = True
             self._handling = None
@@ -444,7 +443,7 @@ class ServerCell(Cell):
         self._over()
 
     def _react(self, item: object, error: BaseException, *, gate_open: bool = True, frames: int = 0) -> None:
-        if isinstance(error, _Refused):
+        if isinstance(error, Refused):
             self._tell(item, error.answer)
         elif type(item) is Errand and self.state == ALIVE and not isinstance(error, Exit):
             item.fail(error)
@@ -453,7 +452,7 @@ class ServerCell(Cell):
             self._tell(
                 item, CalleeExited(f"{self.pid} was stopped while it handled the call: {show(why)}", why)
             )
-        elif frames and type(item) is Request and _did_not_fit(error, frames):
+        elif frames and type(item) is Request and did_not_fit(error, frames):
             self._tell(item, NotCallable(f"{self.label}.{item.method}: {error}: nothing happened"))
         elif type(item) is Request and (told := self._for_the_caller(item, error)) is not None:
             self._tell(item, told)
@@ -590,7 +589,7 @@ class ServerCell(Cell):
             return None
         self.arm_deadline()
         # (a coroutine itself, unwrapped: one that is cancelled before its first step is not one that nobody awaited)
-        return result if type(result) is CoroutineType else _awaiting(result)
+        return result if type(result) is CoroutineType else awaiting(result)
 
     def _gone(self) -> None:
         self._over()
@@ -598,7 +597,7 @@ class ServerCell(Cell):
 
     def finish(self) -> None:
         """See `Cell.finish`. Whoever waits for a message in progress is told too."""
-        if self._current is not _NOTHING:
+        if self._current is not NOTHING:
             self._tell(
                 self._over(),
                 CalleeExited(
@@ -643,71 +642,10 @@ class ServerCell(Cell):
         return server.format_status(ServerStatus(server._quorate_state(), self.last_message(), error))
 
     def status(self) -> str:
-        if self._current is not _NOTHING:
+        if self._current is not NOTHING:
             return "running"
         if self.extras is not None and self.extras.running:
             return "waiting"
         if self.control is not None and not self.control.may_handle():
             return "suspended" if self.control.suspended else "held"
         return "scheduled" if self.scheduled else "idle"
-
-
-class _Refused(Exception):
-    """Carries an answer that does no harm to the server."""
-
-    def __init__(self, answer: CallError) -> None:
-        self.answer = answer
-
-
-def _did_not_fit(error: BaseException, frames: int) -> bool:
-    """Whether a method was called with arguments that it does not take: then no line of it has run.
-
-    The traceback has `frames` of ours, and one of the method if it began.
-    """
-    trace = error.__traceback__
-    for _ in range(frames - 1):
-        trace = trace.tb_next if trace is not None else None
-    return isinstance(error, TypeError) and trace is not None and trace.tb_next is None
-
-
-async def _awaiting(result: Any) -> Any:
-    return await result
-
-
-def start(
-    kernel: "Kernel", server_class: Callable[..., GenServer], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> ServerCell:
-    """Start a server: its `__init__` runs now, as the new process. Raises what that raises.
-
-    Raises `CalleeExited` when it refused by `raise Exit(reason)`.
-    """
-    if not (isinstance(server_class, type) and issubclass(server_class, GenServer)):
-        raise TypeError(f"{server_class!r} is no GenServer class")
-    server = server_class.__new__(server_class)
-    kind: type[ServerCell] = server_class._quorate_cell_kind or ServerCell
-    cell = kind(kernel, kernel.new_pid(), copy_context(), server)
-    server._quorate_cell = cell
-    cell.scheduled = True  # nothing is handled before __init__ is through
-    kernel.adopt(cell)
-    try:
-        cell.context.run(_initialise, cell, args, kwargs)
-    except Exit as refusal:
-        _stillborn(cell, refusal.reason)
-        raise CalleeExited(f"{cell.label} refused to start: {show(refusal.reason)}", refusal.reason) from None
-    except BaseException as error:
-        _stillborn(cell, error)
-        raise
-    cell.rest()
-    return cell
-
-
-def _initialise(cell: ServerCell, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    HANDLING.set(None)
-    server = cell.server
-    type(server).__init__(server, *args, **kwargs)
-    cell.initialised()
-
-
-def _stillborn(cell: ServerCell, reason: object) -> None:
-    cell.ended(reason)
-    cell.finish()

@@ -16,11 +16,11 @@ from .calls import PendingCall, Request, chain_here, no_process
 from .cell import ALIVE, EXITING, NOT_NOW
 from .control import Errand
 from .errors import NotCallable
+from .handlers import NOTHING, Refused, awaiting, did_not_fit
 from .replies import LATER
 from .runtime import Timer
 from .scheduler import Steps
-from .server_cell import _NOTHING as NOTHING
-from .server_cell import ServerCell, _awaiting, _did_not_fit, _Refused
+from .server_cell import ServerCell
 from .statem_machine import Decision, Effect, Keep, Machine, SetTimer, Which
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class StatemCell(ServerCell):
             if kind is Request:
                 method = statem._quorate_methods.get(item.method)
                 if method is None:
-                    raise _Refused(
+                    raise Refused(
                         NotCallable(
                             f"{self.label} has no public method {item.method!r:.100}: nothing happened"
                         )
@@ -190,7 +190,7 @@ class StatemCell(ServerCell):
         except Postponed:
             result = None
         except BaseException as error:
-            if not self._told(item, error, begun=not _did_not_fit(error, 1)):
+            if not self._told(item, error, begun=not did_not_fit(error, 1)):
                 raise
             result = _NO_ANSWER
         if type(result) is CoroutineType or (kind is not Request and isawaitable(result)):
@@ -236,7 +236,7 @@ class StatemCell(ServerCell):
         deciding.entering = True
         result = self._statem.handle_enter(previous)
         if isawaitable(result):
-            return result if type(result) is CoroutineType else _awaiting(result)
+            return result if type(result) is CoroutineType else awaiting(result)
         self._commit(item, deciding)
         return _NO_ANSWER
 

@@ -32,9 +32,10 @@ from .child_spec import ChildSpec
 from .errors import CalleeExited, ChildStartFailed, ConfigError, NoSuchChild, SupervisorError
 from .exits import is_word
 from .gen_server import GenServer
+from .handlers import Refused
 from .pid import KILLED, SHUTDOWN, Down, Exit, ExitSignal, Pid
 from .plain import show
-from .server_cell import ServerCell, _Refused
+from .server_cell import ServerCell
 from .supervision import (
     Action,
     AutoShutdown,
@@ -171,7 +172,7 @@ class Supervisor(GenServer):
         """
         wrong = self._misfit(spec)
         if wrong is not None:
-            raise _Refused(SupervisorError(f"{wrong}: nothing happened"))
+            raise Refused(SupervisorError(f"{wrong}: nothing happened"))
         key = self._new_key(spec)
         return await self._asked_to_start(key, lambda tree: tree.add(spec.rule(key)))
 
@@ -202,20 +203,20 @@ class Supervisor(GenServer):
                 return self._the_tree().key_of(child)
             raise NoSuchChild(f"a child has an id or a pid, and {show(child)} is neither: nothing happened")
         except NoSuchChild as error:
-            raise _Refused(error) from None
+            raise Refused(error) from None
 
     async def _asked(self, tell: Callable[[Supervision[Pid]], object]) -> None:
         try:
             tell(self._the_tree())
             await self._carry_out()
         except SupervisorError as error:
-            raise _Refused(error) from None
+            raise Refused(error) from None
 
     async def _asked_to_start(self, key: Key, tell: Callable[[Supervision[Pid]], object]) -> Pid:
         await self._asked(tell)
         pid = self._the_tree().row(key).pid
         if pid is None:
-            raise _Refused(SupervisorError("the supervisor has just been told to exit: nothing was started"))
+            raise Refused(SupervisorError("the supervisor has just been told to exit: nothing was started"))
         return pid
 
     # -- what happens --------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from .calls import PendingCall, Reply, Request, process_here
 from .cell import ALIVE
 from .errors import CalleeExited, CallTimeout, DecodeError, NotCallable, QuorateError, RemoteError
 from .export import Exports
+from .handlers import awaiting
 from .kernel import node_itself
 from .pid import SHUTDOWN, Pid
 from .plain import plain_error, show
@@ -418,12 +419,8 @@ def start_task(
     kernel.adopt(cell)
     if owner is not None:
         kernel.link(cell, owner)
-    cell.begin(result if asyncio.iscoroutine(result) else _awaiting(result))
+    cell.begin(result if asyncio.iscoroutine(result) else awaiting(result))
     return cell
-
-
-async def _awaiting(awaitable: Awaitable[R]) -> R:
-    return await awaitable
 
 
 def _label(fn: object) -> str:
