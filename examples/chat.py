@@ -121,9 +121,10 @@ class User(GenServer):
                 await self._show(f"* open: {await self.node.call(self.lobby, Lobby.rooms)}")
             case ["/who"] if self.room:
                 await self._show(f"* here: {await self.room.call(Room.who)}")
-            case ["/leave"] if self.room:
-                self._leave(self.room)
+            case ["/leave"]:
+                self._leave()
             case ["/quit"]:
+                self._leave()
                 raise Exit("normal")
             case [word, *_] if self.room and not word.startswith("/"):
                 self.room.cast(Room.say, self.pid, line)
@@ -132,16 +133,16 @@ class User(GenServer):
 
     async def _join(self, name: str) -> None:
         room = await self.node.call(self.lobby, Lobby.room, name)
-        if self.room:
-            self._leave(self.room)
+        self._leave()
         here = await room.call(Room.enter, self.pid, self.nick)
         self.room, self.room_name, self.monitor = room, name, self.process.monitor(room.pid)
         await self._show(f"* you are in {name}: {here}")
 
-    def _leave(self, room: Ref[Room]) -> None:
-        self.process.demonitor(self.monitor, flush=True)
-        room.cast(Room.leave, self.pid)
-        self.room = None
+    def _leave(self) -> None:
+        if self.room:
+            self.process.demonitor(self.monitor, flush=True)
+            self.room.cast(Room.leave, self.pid)
+            self.room = None
 
     async def handle_down(self, down: Down) -> None:
         self.room = None
