@@ -266,7 +266,7 @@ async def demo(base_port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("node", nargs="?", choices=["demo", "a", "b"], default="demo")
-    parser.add_argument("port", nargs="?", type=int, default=9101)
+    parser.add_argument("port", nargs="?", type=int, default=9101, help="of node a, the same for both (9101)")
     given = parser.parse_args()
     try:
         quorate.run(demo(given.port) if given.node == "demo" else serve(given.node, given.port))

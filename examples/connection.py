@@ -14,6 +14,7 @@ Who asks while there is no connection waits until there is one. Whoever had aske
 between attempts grow. The program plays the server too: it is not there at first, then it is, and then it dies once.
 """
 
+import argparse
 import asyncio
 import sys
 from collections import deque
@@ -142,7 +143,8 @@ class Sums:
         self.port = port
         self.writers: list[asyncio.StreamWriter] = []
 
-    async def start(self) -> None:
+    async def start(self, after_s: float = 0.0) -> None:
+        await asyncio.sleep(after_s)
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -165,21 +167,27 @@ async def main(base_port: int) -> None:
     sums = Sums(base_port + 1)
     async with quorate.Node(f"asking@127.0.0.1:{base_port}", cookie="only-an-example") as node:
         connection = (await node.start(Connection, "127.0.0.1", sums.port)).within(None)
-        answer = asyncio.create_task(connection.call(Connection.ask, "1 + 2"))
-        await asyncio.sleep(0.5)  # nobody is there yet
-        await sums.start()
-        print("1 + 2 =", await answer, flush=True)
+        answer, _ = await asyncio.gather(connection.call(Connection.ask, "1 + 2"), sums.start(after_s=0.5))
+        print("1 + 2 =", answer, flush=True)
         print("3 + 4 =", await connection.call(Connection.ask, "3 + 4"), flush=True)
         try:
             await connection.call(Connection.ask, "die")
         except Lost as error:
             print("die:", error, flush=True)
-        answer = asyncio.create_task(connection.call(Connection.ask, "5 + 6"))
-        await sums.start()
-        print("5 + 6 =", await answer, flush=True)
+        answer, _ = await asyncio.gather(connection.call(Connection.ask, "5 + 6"), sums.start())
+        print("5 + 6 =", answer, flush=True)
     sums.die()
     await sums.server.wait_closed()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 9101))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "port", nargs="?", type=int, default=9101, help="of the node (9101); the next is the server's"
+    )
+    try:
+        asyncio.run(main(parser.parse_args().port))
+    except KeyboardInterrupt:
+        sys.exit("ended before all was asked")
+    except (quorate.QuorateError, OSError) as error:
+        sys.exit(str(error))

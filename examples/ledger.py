@@ -15,6 +15,7 @@ The same three nodes without this `main`, by the command:
         --data-dir ledger-data/a --export ledger:Ledger --preset local
 """
 
+import argparse
 import asyncio
 import sys
 from dataclasses import dataclass
@@ -75,9 +76,13 @@ async def main(letter: str, base_port: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("node", choices="abc")
+    parser.add_argument("port", nargs="?", type=int, default=9101, help="of node a, the same for all (9101)")
+    given = parser.parse_args()
     try:
-        asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 9101))
+        asyncio.run(main(given.node, given.port))
     except KeyboardInterrupt:
         print("ended: the others go on")
-    except (IndexError, KeyError):
-        sys.exit("which node? python ledger.py a (or b, or c)")
+    except quorate.QuorateError as error:
+        sys.exit(str(error))

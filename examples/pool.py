@@ -7,6 +7,7 @@ which monitors whoever it gave a page to, has put that page back. When nothing i
 last one of them the pool. The client and the server are plain asyncio.
 """
 
+import argparse
 import asyncio
 import logging
 import sys
@@ -126,14 +127,11 @@ class Fetcher(quorate.Application):
         )
 
 
-async def main(port: int = 9101) -> None:
+async def main(port: int) -> None:
     logging.basicConfig(format="%(message)s")
-    logging.getLogger(
-        "quorate.process"
-    ).disabled = True  # tracebacks; a line of the supervisor is enough here
-    async with quorate.Node(
-        f"pool@127.0.0.1:{port}", cookie="only-an-example", applications=[Fetcher()]
-    ) as node:
+    logging.getLogger("quorate.process").disabled = True  # its tracebacks: the supervisors' lines are enough
+    name, cookie = f"pool@127.0.0.1:{port}", "only-an-example"
+    async with quorate.Node(name, cookie=cookie, applications=[Fetcher()]) as node:
         pool = node.whereis("pool")
         if pool is not None:
             await node.down(pool)
@@ -141,4 +139,11 @@ async def main(port: int = 9101) -> None:
 
 
 if __name__ == "__main__":
-    quorate.run(main(*map(int, sys.argv[1:])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("port", nargs="?", type=int, default=9101, help="of the node (9101)")
+    try:
+        quorate.run(main(parser.parse_args().port))
+    except KeyboardInterrupt:
+        sys.exit("ended before all was fetched")
+    except quorate.QuorateError as error:
+        sys.exit(str(error))

@@ -82,6 +82,38 @@ def test_the_ledger_survives_the_death_of_its_node(tmp_path: pathlib.Path) -> No
             node.communicate()
 
 
+@pytest.mark.parametrize("program", ["pool.py", "connection.py", "ledger.py a"])
+def test_an_example_says_which_port_is_in_use_and_what_to_do(program: str, tmp_path: pathlib.Path) -> None:
+    name, *arguments = program.split()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = subprocess.run(
+            [sys.executable, str(EXAMPLES / name), *arguments, str(port)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+        )
+    assert (ran.stdout, ran.returncode) == ("", 1)
+    assert re.fullmatch(rf".* cannot listen on 127.0.0.1, port {port}: .* another port\n", ran.stderr)
+
+
+@pytest.mark.parametrize("program", ["pool.py", "connection.py", "ledger.py", "chat.py"])
+def test_an_example_says_what_is_wrong_with_its_arguments(program: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, str(EXAMPLES / program), "zebra"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    usage, complaint = ran.stderr.splitlines()
+    assert usage.startswith(f"usage: {program} [-h]")
+    assert "'zebra'" in complaint
+
+
 def test_the_pool_fetches_all_pages_although_its_workers_crash() -> None:
     ran = subprocess.run(
         [sys.executable, "-W", "error", str(EXAMPLES / "pool.py"), str(free_base_port())],
