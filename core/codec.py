@@ -178,7 +178,7 @@ class Codec:
         self._depth = 0
         try:
             data = self._pack(value)
-        except (EncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        except Exception as error:  # an attribute or a time zone of the user's may raise anything
             raise self._explain(value, what, error) from error
         if len(data) > self.limit_bytes:
             raise TooLarge(
@@ -250,14 +250,15 @@ class Codec:
         plain = list(plain_error(error))
         try:
             return self._pack([name, list(error.args), dict(vars(error)), *plain])
-        except (EncodeError, TypeError, ValueError, OverflowError, RecursionError):
+        except Exception:  # noqa: BLE001 -- as in `encode`
             return self._pack(["", [], {}, *plain])
 
     def _explain(self, value: object, what: str, error: Exception) -> EncodeError:
         """Find the smallest part that cannot be encoded alone, and name it."""
-        too_deep = isinstance(error, RecursionError) or "recursion" in str(error) or "nested" in str(error)
+        text = _why(error)
+        too_deep = isinstance(error, RecursionError) or "recursion" in text or "nested" in text
         path, part, why = (what, value, None) if too_deep else self._blame(value, what)
-        advice = why if why is not None else str(error) or type(error).__name__
+        advice = why if why is not None else text
         kind = type(part)
         return EncodeError(
             f"{path} ({kind.__module__}.{kind.__qualname__}) cannot be sent: {advice}; send plain values, tuples, "
@@ -275,14 +276,14 @@ class Codec:
         self._depth = 0
         try:
             self._pack(value)
-        except (EncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            return str(error) or type(error).__name__
+        except Exception as error:  # noqa: BLE001 -- as in `encode`
+            return _why(error)
         return None
 
     def _parts(self, value: Any, path: str) -> list[tuple[str, object]]:
         if isinstance(value, dict):
-            keys: list[tuple[str, object]] = [(f"key {key!r:.100} of {path}", key) for key in value]
-            return keys + [(f"{path}[{key!r:.100}]", part) for key, part in value.items()]
+            keys: list[tuple[str, object]] = [(f"key {show(key, 100)} of {path}", key) for key in value]
+            return keys + [(f"{path}[{show(key, 100)}]", part) for key, part in value.items()]
         if isinstance(value, list | tuple):
             return [(f"{path}[{index}]", part) for index, part in enumerate(value)]
         if isinstance(value, set | frozenset):
@@ -290,7 +291,8 @@ class Codec:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             if self._messages.message_name(type(value)) is None and type(value) not in self._encoders:
                 return []
-            return [(f"{path}.{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value)]
+            fields = [field.name for field in dataclasses.fields(value)]
+            return [(f"{path}.{name}", getattr(value, name)) for name in fields if _has(value, name)]
         return []
 
     # -- decoding
@@ -393,6 +395,21 @@ def _set(body: Any) -> set[Any]:
     if type(body) is not list:
         raise DecodeError("expected the members of a set")
     return set(body)
+
+
+def _has(value: object, name: str) -> bool:
+    try:
+        return hasattr(value, name)
+    except Exception:  # noqa: BLE001 -- a property of the user's may raise anything
+        return False
+
+
+def _why(error: Exception) -> str:
+    """An exception in words, if it has any."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 -- the user's __str__ may raise anything
+        return type(error).__name__
 
 
 def _say(error: BaseException) -> str:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import Enum, IntEnum
 from typing import Any
 
@@ -188,6 +188,36 @@ def test_the_part_that_cannot_travel_is_named(value: object, path: str) -> None:
         CODEC.encode(value, "args")
     assert caught.value.path == path
     assert str(caught.value).startswith(path)
+
+
+class Rude(tzinfo):
+    """Whatever is asked of it, it raises."""
+
+    def __repr__(self) -> str:
+        raise OSError("no repr")
+
+    def utcoffset(self, when: datetime | None) -> Any:
+        raise OSError("no offset")
+
+    dst = tzname = utcoffset
+
+
+def test_whatever_the_parts_of_a_value_raise_the_one_that_cannot_travel_is_named() -> None:
+    half = object.__new__(Deposit)  # without its fields
+    for value, path in (
+        ({"a": {Rude(): 1}}, "key <Rude whose repr raised OSError> of args['a']"),
+        ([{Rude(): 1}, object()], "key <Rude whose repr raised OSError> of args[0]"),
+        ([1, datetime(2026, 1, 1, tzinfo=Rude())], "args[1]"),
+        ([half], "args[0]"),
+    ):
+        with pytest.raises(EncodeError) as caught:
+            CODEC.encode(value, "args")
+        assert caught.value.path == path
+
+
+def test_an_exit_reason_is_never_refused() -> None:
+    for reason in ({Rude(): 1}, [datetime(2026, 1, 1, tzinfo=Rude())], object.__new__(Deposit)):
+        assert isinstance(CODEC.decode(CODEC.encode_reason(reason)), str)
 
 
 def test_arguments_that_cannot_travel_are_named_by_place_or_keyword() -> None:
