@@ -111,13 +111,11 @@ class RealStackWatch:
                 self._loop.call_soon_threadsafe(self._alive.set)
             except RuntimeError:  # the loop is closed
                 return
-            if not self._alive.wait(self._pause_s) and not self._stopped.is_set():
+            while not self._alive.wait(self._pause_s) and not self._stopped.is_set():
                 frame = sys._current_frames().get(self._watched)
-                if frame is not None:
+                if frame is not None:  # again and again: several may hold the loop in one turn of it
                     self._seen = (self._clock.monotonic(), _stack_text(frame))
                 del frame
-                while not self._alive.wait(self._pause_s) and not self._stopped.is_set():
-                    pass  # it is seen once, however long it takes
 
 
 def _stack_text(frame: FrameType) -> str:
