@@ -24,9 +24,10 @@ from .pid import SHUTDOWN, Down, Exit, MonitorRef, Pid
 from .plain import show
 from .ref import Ref
 from .supervision import is_orderly
+from .telling import Log
 from .timers import timeout
 
-log = logging.getLogger("quorate.application")
+log = Log("quorate.application")
 
 Kind = Literal["permanent", "transient", "temporary"]
 

@@ -5,16 +5,16 @@ to and must neither be lost nor overtaken, so it waits here, and whatever is sen
 """
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
 from .errors import Busy, TooLarge
+from .telling import Log
 
 if TYPE_CHECKING:
     from .remote import Outlet
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 
 BACKLOG_LIMIT_BYTES = 64 * 1024 * 1024  # then the peer is given up: it is too far behind
 

@@ -10,7 +10,6 @@ In EXITING its `finally` blocks and `terminate` run; nothing reaches its mailbox
 links and monitors are told, only when it is DEAD.
 """
 
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -24,13 +23,14 @@ from .pid import KILL, KILLED, SHUTDOWN, Down, ExitSignal, MonitorRef, Pid
 from .plain import show
 from .runtime import Timer
 from .scheduler import Activation
+from .telling import Log
 
 if TYPE_CHECKING:
     from .control import ProcessControl
     from .kernel import Kernel
     from .mailbox import MailboxLimit
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 
 ALIVE, EXITING, DEAD = 0, 1, 2
 STATES = ("alive", "exiting", "dead")
@@ -156,16 +156,23 @@ class Cell:
             self.links.discard(source)
         if self.state == EXITING:
             if not linked and is_word(reason, KILL):
-                self.reason = KILLED
-                self.cancel_steps()
-                if self.activation is not None:
-                    self.arm_deadline()
+                self._killed_while_exiting()
             return
         fate, reason = verdict(reason, linked=linked, trapping=self.trapping, own=source == self.pid)
         if fate is Fate.DELIVERED and not self._obeys(source):
             self.accept(ExitSignal(source, reason))
         elif fate is not Fate.IGNORED:
             self.begin_exit(reason)
+
+    def _killed_while_exiting(self) -> None:
+        """It is ending already: for another reason now, and not with more time than who is killed has."""
+        before_s = self._exit_deadline_s()
+        self.reason = KILLED
+        if self.deadline is not None and self._exit_deadline_s() < before_s:
+            self.deadline.cancel()
+            self.deadline = None
+        self.cancel_steps()
+        self.arm_deadline()
 
     def _obeys(self, source: Pid) -> bool:
         """Whether exits of `source` end it although it traps: a behaviour ends when its supervisor says so."""

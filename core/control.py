@@ -6,7 +6,6 @@ handler runs after the gate closed, or a message is lost or changes its place.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 from .calls import Request
 from .errors import CallError
 from .pid import Pid, RemoteName
+from .telling import Log
 
 if TYPE_CHECKING:
     from .server_cell import ServerCell
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 T = TypeVar("T")
 
 

@@ -17,7 +17,6 @@ so that a report is made quickly whatever the state. What a supervisor then does
 What must never happen here: something raises, or what `format_status` took away is shown.
 """
 
-import logging
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import Request
 from .plain import clean, show
+from .telling import Log
 
 if TYPE_CHECKING:
     from .cell import Cell
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 
 ATTRIBUTES_LIMIT = 50  # of a state
 TEXT_LIMIT = 200  # characters of each
@@ -135,11 +135,14 @@ def texts(state: Mapping[str, Any]) -> dict[str, str]:
 
 def _message(message: object) -> str:
     """A message for people; of a call its method and arguments."""
-    if type(message) is not Request:
-        return message if isinstance(message, str) else _text(message)
-    parts = [_text(arg) for arg in message.args]
-    parts += [f"{name}={_text(value)}" for name, value in message.kwargs.items()]
-    text = clean(message.method) + f"({', '.join(parts)})"
+    if type(message) is str:
+        text = clean(message[: 2 * TEXT_LIMIT + 1])
+    elif type(message) is Request:
+        parts = [_text(arg) for arg in message.args]
+        parts += [f"{name}={_text(value)}" for name, value in message.kwargs.items()]
+        text = clean(message.method) + f"({', '.join(parts)})"
+    else:
+        return _text(message)
     return text if len(text) <= 2 * TEXT_LIMIT else text[: 2 * TEXT_LIMIT - 1] + "…"
 
 
@@ -151,6 +154,6 @@ def _text(value: object) -> str:
     short.maxstring, short.maxother, short.maxlong = TEXT_LIMIT, TEXT_LIMIT, TEXT_LIMIT
     try:
         text = clean(short.repr(value))
-    except Exception:  # noqa: BLE001 -- the user's __repr__, keys and items may raise anything
+    except BaseException:  # noqa: BLE001 -- the user's __repr__, keys and items may raise anything
         return show(value, TEXT_LIMIT)
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"

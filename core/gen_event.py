@@ -22,7 +22,6 @@ for that; those of processes that own no handler end it as they end any process.
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from inspect import isawaitable
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -40,13 +39,15 @@ from .errors import (
     TooLarge,
 )
 from .event_handler import EventHandler
+from .exits import is_word
 from .gen_server import GenServer
 from .handlers import Refused
 from .pid import NORMAL, SHUTDOWN, Down, Exit, ExitSignal, HandlerGone, Pid
 from .plain import plain_error, show
 from .replies import Reply, for_the_caller
+from .telling import Log
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 
 P = ParamSpec("P")
 E = TypeVar("E")
@@ -225,7 +226,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
     def handle_exit(self, signal: ExitSignal) -> Any:
         if signal.pid in self._owners:
             return self._owner_gone(signal)
-        if signal.reason != NORMAL:
+        if not is_word(signal.reason, NORMAL):
             raise Exit(signal.reason)
         return None
 
@@ -397,7 +398,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
             if entry.owner == signal.pid:
                 entry.owner = None  # it hears nothing any more
                 await self._take_out(entry, ("stop", signal.reason), None)
-        if not ours and signal.reason != NORMAL:
+        if not ours and not is_word(signal.reason, NORMAL):
             raise Exit(signal.reason)
 
     # -- failures ------------------------------------------------------------------------------------------
@@ -414,7 +415,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         try:
             status = handler.format_status(ServerStatus(_attributes(handler), message, error))
             shown = texts(status.state)
-        except Exception as failure:  # noqa: BLE001 -- the user's hook may raise anything; nothing is shown then
+        except BaseException as failure:  # noqa: BLE001 -- the user's hook may raise anything; nothing is shown then
             status = ServerStatus(reason=error)
             shown = {"state": f"(format_status raised {type(failure).__name__}: nothing is shown)"}
         log.error(

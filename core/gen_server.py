@@ -22,7 +22,6 @@ node, so use `asyncio.to_thread` in it.
 """
 
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -31,11 +30,12 @@ from .pid import Down, ExitSignal, Pid
 from .plain import show
 from .process import Process
 from .replies import From
+from .telling import Log
 
 if TYPE_CHECKING:
     from .server_cell import ServerCell
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 T = TypeVar("T")
 
 

@@ -8,7 +8,6 @@ signal overtakes another of the same pair, or an exception of a user's code come
 
 import asyncio
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,12 +24,13 @@ from .pid import NOPROC, SHUTDOWN, Alias, Down, MonitorRef, Pid, RemoteName
 from .plain import plain_error, show
 from .runtime import Clock
 from .scheduler import Scheduler
+from .telling import Log
 from .timers import MessageTimer
 
 if TYPE_CHECKING:
     from .task import Tasks
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 
 Hear = Callable[[Down], object]
 Target = Pid | RemoteName | str
@@ -202,8 +202,8 @@ class Kernel:
                 act, args = self._signals.popleft()
                 try:
                     act(*args)
-                except Exception:
-                    log.exception("a signal failed: %r", act)
+                except BaseException:  # those that wait behind it are told, whatever a callback raises
+                    log.exception("a signal failed: %s", show(act))
         finally:
             self._dispatching = False
 
@@ -218,8 +218,9 @@ class Kernel:
             if oversight is None or self.find(oversight.parent) is None:
                 cell.begin_exit(SHUTDOWN)
         if self.cells:
-            self._empty = self.loop.create_future()
-            await self._empty
+            if self._empty is None:
+                self._empty = self.loop.create_future()
+            await asyncio.shield(self._empty)  # others may wait for it too
         self.deadlines.close()
         if self.scheduler.stacks is not None:
             self.scheduler.stacks.stop()
@@ -386,16 +387,15 @@ class Kernel:
     def forward(self, to: Pid | RemoteName, message: object) -> None:
         """Send on what was taken from a mailbox; a call is answered from there. A full lane does not refuse it.
 
-        What cannot travel is lost, and logged; a caller is told.
+        What cannot travel, or finds a mailbox full, is lost, and logged; a caller is told.
         """
-        if to.node == self.name:
-            if type(message) is Request:
-                self.request(to, message)
-            else:
-                self.send(to, message)
-            return
         try:
-            if type(message) is Request:
+            if to.node == self.name:
+                if type(message) is Request:
+                    self.request(to, message)
+                else:
+                    self.send(to, message)
+            elif type(message) is Request:
                 self.remote.request(to, message, must_leave=True)
             else:
                 self.remote.send(to, message, must_leave=True)

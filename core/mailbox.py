@@ -5,21 +5,21 @@ costs nothing here. What must never happen: a `Down`, an exit signal or another 
 """
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from .calls import Request
 from .errors import Busy, ConfigError, MailboxFull
-from .pid import MAILBOX_FULL, Down, ExitSignal, NodeLost, NodeUp
+from .pid import MAILBOX_FULL, Down, ExitSignal, HandlerGone, NodeLost, NodeUp
+from .telling import Log
 
 if TYPE_CHECKING:
     from .cell import Cell
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 
 MailboxPolicy = Literal["warn", "drop", "refuse", "kill"]
-_NEVER_LOST = (Down, ExitSignal, NodeUp, NodeLost)
+_NEVER_LOST = (Down, ExitSignal, HandlerGone, NodeUp, NodeLost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class MailboxLimit:
       a sender on another node the message is dropped, for nobody can be told);
     - "kill": the process ends with the reason "mailbox_full", whether it traps exits or not.
 
-    `Down`, `ExitSignal` and what was sent to a priority alias are always kept.
+    `Down`, `ExitSignal`, `HandlerGone`, `NodeUp`, `NodeLost` and what was sent to a priority alias are always kept.
     """
 
     messages: int = 100_000

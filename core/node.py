@@ -11,7 +11,6 @@ code as well as for processes.
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
@@ -37,9 +36,10 @@ from .starting import start
 from .supervisor import ChildCounts, ChildInfo, Supervisor, begin
 from .sys import Sys
 from .task import Tasks
+from .telling import Log
 from .timers import MessageTimer, timeout
 
-log = logging.getLogger("quorate.node")
+log = Log("quorate.node")
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -16,11 +16,11 @@ def plain_error(error: BaseException) -> tuple[str, str, str]:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 -- the user's __str__ or __repr__ may raise anything
+    except BaseException:  # noqa: BLE001 -- the user's __str__ or __repr__ may raise anything
         text = "(its text cannot be made)"
     try:
         frames = "".join(traceback.format_exception(error, limit=-FRAMES_LIMIT))
-    except Exception:  # noqa: BLE001 -- the user's __str__ or __repr__ may raise anything
+    except BaseException:  # noqa: BLE001 -- the user's __str__ or __repr__ may raise anything
         frames = ""
     return clean(name), clean(text[:TEXT_LIMIT]), clean(frames[-4 * TEXT_LIMIT :])
 
@@ -29,7 +29,7 @@ def show(value: object, limit: int = 200) -> str:
     """`repr` for people and logs, cut to `limit` characters; what a `__repr__` raises is contained."""
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001 -- the user's __str__ or __repr__ may raise anything
+    except BaseException as error:  # noqa: BLE001 -- the user's __str__ or __repr__ may raise anything
         text = f"<{type(value).__qualname__} whose repr raised {type(error).__name__}>"
     return clean(text if len(text) <= limit else text[: limit - 1] + "…")
 

@@ -173,10 +173,10 @@ class Process:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Pid:
-        """`spawn` and `link` in one."""
-        pid = spawn(self._cell.kernel, body, args, kwargs).pid
-        self.link(pid)
-        return pid
+        """`spawn` and `link` in one. (From a process that is ending: the child is told of its end.)"""
+        child = spawn(self._cell.kernel, body, args, kwargs)
+        self._cell.kernel.link(child, self._cell.pid)
+        return child.pid
 
     def spawn_monitor(
         self,

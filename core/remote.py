@@ -10,7 +10,6 @@ the node it was meant for.
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
@@ -42,8 +41,9 @@ from .signals import (
     decode,
     encode,
 )
+from .telling import Log
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 
 Starter = Callable[[str, list[Any], dict[str, Any]], Pid | Awaitable[Pid]]
 

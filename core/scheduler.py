@@ -8,15 +8,15 @@ of a process reaches the loop, or a process runs inside another step of itself.
 
 import asyncio
 import contextvars
-import logging
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any, NoReturn, Protocol
 
 from .plain import show
 from .runtime import Clock, StackWatch
+from .telling import Log
 
-log = logging.getLogger("quorate.process")
+log = Log("quorate.process")
 
 Steps = Coroutine[Any, Any, Any]
 PLACES_LIMIT = 10  # of the awaits, one inside the other, that a report names
@@ -120,7 +120,7 @@ class Scheduler:
             process = ready.popleft()
             try:
                 budget -= process.run(min(budget, self.slice_messages)) + 1
-            except Exception as error:
+            except BaseException as error:
                 log.exception("bug in quorate: a turn of %s failed", process.describe())
                 process.broken(error)
             ended = self.monotonic()
@@ -281,7 +281,7 @@ class Activation(Coroutine[Any, Any, None]):
     def _after(self, hook: Any, outcome: Any) -> Steps | None:
         try:
             following: Steps | None = hook(outcome)
-        except Exception as error:
+        except BaseException as error:
             log.exception("bug in quorate: a step of %s failed", self._stepped.describe())
             self._stepped.broken(error)
             return None

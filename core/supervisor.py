@@ -50,8 +50,9 @@ from .supervision import (
     Verdict,
     is_orderly,
 )
+from .telling import Log
 
-log = logging.getLogger("quorate.supervisor")
+log = Log("quorate.supervisor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,14 @@ class ChildCounts:
 class _Begin:
     """The first message of a supervisor, to itself: start the children."""
 
+    _quorate_internal: ClassVar[bool] = True  # no limit of a mailbox drops it
+
 
 @dataclass(frozen=True, slots=True)
 class _Again:
     """A message of a supervisor to itself: it is the turn of a `Retry`."""
+
+    _quorate_internal: ClassVar[bool] = True
 
     key: Key
 

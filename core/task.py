@@ -417,9 +417,9 @@ def start_task(
         )
     cell = TaskCell(kernel, pid, context, label, reply)
     kernel.adopt(cell)
-    if owner is not None:
-        kernel.link(cell, owner)
     cell.begin(result if asyncio.iscoroutine(result) else awaiting(result))
+    if owner is not None:
+        kernel.link(cell, owner)  # if that has ended, this is the end of the task too, before its first line
     return cell
 
 

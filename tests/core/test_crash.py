@@ -321,3 +321,97 @@ def test_a_thousand_crashes_are_a_thousand_reports_and_the_node_goes_on(
         assert await ref.call(Counter.incr) == 1
 
     everywhere.one(main)
+
+
+class Spite(BaseException):
+    """What no `except Exception` catches."""
+
+
+class Spiteful(Exception):
+    def __repr__(self) -> str:
+        raise Spite
+
+    __str__ = __repr__
+
+
+class Deaf(logging.Handler):
+    """A handler that lets what it raises out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError("the disk of the logs is full")
+
+
+@pytest.mark.parametrize("how", ["call", "cast", "message", "body"])
+def test_a_process_ends_although_the_text_of_its_error_raises_what_nobody_catches(
+    everywhere: Play, how: str
+) -> None:
+    class Server(GenServer):
+        def fail(self) -> None:
+            raise Spiteful
+
+        def handle_info(self, message: Any) -> None:
+            raise Spiteful
+
+    async def body(self: Process) -> None:
+        raise Spiteful
+
+    async def main(node: Node, world: World) -> None:
+        ref, other = await node.start(Server), await node.start(Counter)
+        pid = ref.pid
+        match how:
+            case "call":
+                with pytest.raises(RemoteError, match="Spiteful"):
+                    await ref.call(Server.fail)
+            case "cast":
+                ref.cast(Server.fail)
+            case "message":
+                ref.send("anything")
+            case _:
+                node.exit(pid, "normal")
+                pid = node.spawn(body)
+        other.send("one turn later")
+        await turns()
+        assert node.process_info(pid) is None
+        assert await other.call(Counter.what_was_heard) == ["one turn later"]
+
+    everywhere.one(main)
+
+
+def test_a_handler_of_the_log_that_raises_keeps_no_process_from_ending_or_being_restarted(
+    everywhere: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        await node.start(Supervisor, [child(Counter).options(name="counter")])
+        first = node.whereis("counter")
+        with pytest.raises(RemoteError, match="ValueError"):
+            await node.call("counter", Counter.fail, "now")
+        await turns()
+        second = node.whereis("counter")
+        assert None is not second != first
+        assert node.process_info(first) is None if first is not None else False
+
+    logger, handler = logging.getLogger("quorate"), Deaf()
+    logger.addHandler(handler)
+    try:
+        everywhere.one(main)
+    finally:
+        logger.removeHandler(handler)
+    assert "the disk of the logs is full" in capsys.readouterr().err
+
+
+def test_a_long_text_as_a_message_is_cut_in_the_report(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Server(GenServer):
+        def handle_info(self, message: Any) -> None:
+            raise ValueError("unexpected")
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Server)
+        ref.send("x\ud800" * 1_000_000)
+        await turns()
+        [record] = caplog.records
+        assert len(facts(record)["last_message"]) <= 400
+        record.getMessage().encode()
+
+    everywhere.one(main)

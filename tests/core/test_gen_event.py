@@ -21,6 +21,7 @@ from quorate.core import (
     Pid,
     Ref,
     RemoteError,
+    ServerStatus,
 )
 from tests.core.conftest import Play
 from tests.core.handlers import HEARD, Fragile, FragileLater, Keeper, Numbers, SlowKeeper, events_on
@@ -281,6 +282,24 @@ def test_a_report_shows_what_the_handler_lets_it(play: Play, caplog: pytest.LogC
         await events.add(Hidden)
         await events.sync_notify(1)
         assert "Hidden" in caplog.text
+        assert "secret" not in str([record.__dict__ for record in caplog.records])
+
+    play.one(main)
+
+
+def test_a_manager_survives_whatever_the_report_of_a_handler_raises(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unreportable(Fragile):
+        def format_status(self, status: ServerStatus) -> ServerStatus:
+            raise Exit("secret")
+
+    async def main(node: Node, world: World) -> None:
+        events = Events(await node.start(Numbers))
+        await events.add(Unreportable)
+        await events.add(Keeper)
+        await events.sync_notify(1)
+        assert await events.which_handlers() == ["Keeper"]
         assert "secret" not in str([record.__dict__ for record in caplog.records])
 
     play.one(main)

@@ -289,3 +289,25 @@ def test_a_handler_in_progress_is_cancelled_when_its_manager_is_ended(play: Play
         assert HEARD == ["finally", "stop"]
 
     play.one(main)
+
+
+def test_an_owner_whose_mailbox_is_full_is_told_and_its_manager_lives(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        got: list[Any] = []
+
+        async def owner(self: Process) -> None:
+            self.limit_mailbox(2, "refuse")
+            got.append(await self.receive(HandlerGone))
+
+        events = Events(await node.start(Numbers))
+        pid = node.spawn(owner)
+        await turns()
+        await events.supervised_by(pid).add(Fragile)
+        for _ in range(2):
+            node.send(pid, "something else")
+        await events.sync_notify(1)  # of which it breaks
+        await turns()
+        assert [one.handler for one in got] == ["Fragile"]
+        assert await events.which_handlers() == []
+
+    everywhere.one(main)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -638,10 +639,12 @@ def test_a_callback_that_raises_keeps_nobody_from_hearing(
         downs: list[Down] = []
         target = node.spawn(end, "gone")
         node.watch(target, lambda down: 1 // 0)
+        node.watch(target, lambda down: sys.exit("never"))
         node.watch(target, downs.append)
         node.send(target, "end")
         await turns()
         assert len(downs) == 1
         assert "ZeroDivisionError" in caplog.text
+        assert "SystemExit" in caplog.text
 
     play.one(main)

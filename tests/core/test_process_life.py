@@ -1,13 +1,14 @@
 """How processes end: `finally` blocks and their deadline, what a body may raise, and how the node survives it."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 from typing import Any
 
 import pytest
 
-from quorate.core import Exit, GenServer, Node, Process
+from quorate.core import Exit, GenServer, Node, Process, Supervisor, child, reentrant
 from tests.core.conftest import Play
 from tests.core.nodes import World
 from tests.support import turns
@@ -383,5 +384,78 @@ def test_many_processes_run_in_few_turns_of_the_loop(play: Play) -> None:
         await turns(4)
         assert {await ref.call(Counter.count) for ref in refs} == {3}
         assert [node.process_info(ref.pid).status for ref in refs] == ["idle"] * 200  # type: ignore[union-attr]
+
+    play.one(main)
+
+
+def test_a_child_that_is_spawned_in_a_finally_block_ends_with_its_parent(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        async def parent(self: Process) -> None:
+            try:
+                await wait(self)
+            finally:
+                self.spawn_link(wait)
+
+        for reason in ("boom", "kill"):
+            pid = node.spawn(parent)
+            await turns()
+            node.exit(pid, reason)
+            await turns()
+            assert node.processes() == []
+
+    play.one(main)
+
+
+def test_who_is_killed_at_its_end_has_no_longer_than_who_is_killed_before(play: Play) -> None:
+    class Slow(GenServer):
+        async def terminate(self, reason: object) -> None:
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+
+        @reentrant
+        async def refuse(self) -> None:
+            await self.terminate("never")
+
+    async def main(node: Node, world: World) -> None:
+        for shutdown_s in (60.0, None):
+            for busy in (False, True):
+                spec = child(Slow).options(shutdown_s=shutdown_s, name="slow", restart="temporary")
+                tree = await node.start(Supervisor, [spec])
+                pid = node.whereis("slow")
+                assert pid is not None
+                if busy:
+                    node.ref(pid, Slow).cast(Slow.refuse)
+                    await turns()
+                node.exit(pid, "enough")
+                await world.clock.pass_time(1.0)
+                down = asyncio.create_task(node.down(pid))
+                node.exit(pid, "kill")
+                await world.clock.pass_time(4.9)
+                assert not down.done()
+                await world.clock.pass_time(0.2)
+                assert (await down).reason == "killed"
+                node.exit(tree.pid, "shutdown")
+                await node.down(tree.pid)
+
+    play.one(main)
+
+
+def test_a_node_may_be_closed_twice_at_a_time(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        async def slow(self: Process) -> None:
+            try:
+                await wait(self)
+            finally:
+                await turns(5)
+
+        node.spawn(slow)
+        await turns()
+        given_up = asyncio.create_task(node.close())
+        others = [asyncio.create_task(node.close()) for _ in range(2)]
+        await turns(2)
+        given_up.cancel()
+        await asyncio.gather(*others)
+        assert node.processes() == []
 
     play.one(main)

@@ -15,10 +15,14 @@ from quorate.core import (
     ChildStartFailed,
     ConfigError,
     LocalNameTaken,
+    MailboxLimit,
+    MailboxPolicy,
     Node,
     NoSuchChild,
     NotCallable,
+    Pid,
     Process,
+    ProcessConfig,
     RemoteError,
     Supervisor,
     SupervisorError,
@@ -26,7 +30,7 @@ from quorate.core import (
 )
 from tests.core.conftest import Play
 from tests.core.nodes import World
-from tests.core.trees import Book, Failing, Worker, body, crash, pid_of, statuses
+from tests.core.trees import Book, Failing, Worker, body, crash, pid_of, some, statuses
 
 
 class Shop(Supervisor):
@@ -664,3 +668,31 @@ def test_a_start_that_failed_is_told_with_its_error(
         assert isinstance(last.exc_info[1], OSError)
 
     everywhere.one(main)
+
+
+@pytest.mark.parametrize("policy", ["drop", "refuse", "kill"])
+def test_no_limit_of_its_mailbox_keeps_a_supervisor_from_trying_again(
+    everywhere: Play, policy: MailboxPolicy
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        book: Book = []
+        good: list[Any] = [1]
+        trees: list[Pid] = []
+
+        class Noisy(Failing):
+            """Fills the mailbox of its supervisor to the limit before it fails."""
+
+            def __init__(self) -> None:
+                for tree in trees:
+                    for _ in range(3):
+                        node.send(tree, "noise")
+                super().__init__(book, "noisy", good)
+
+        tree = await node.start(Supervisor, [child(Noisy).options(name="noisy")])
+        trees.append(tree.pid)
+        node.exit(some(node.whereis("noisy")), "boom")
+        await world.settle()
+        assert book.count(("fail", "noisy")) == 3  # and then it gave up
+        assert node.processes() == []
+
+    everywhere.one(main, ProcessConfig(mailbox=MailboxLimit(3, policy)))

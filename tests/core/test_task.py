@@ -874,3 +874,27 @@ def test_a_stream_refuses_options_that_make_no_sense(play: Play, options: Any, c
             node.tasks.stream(double, [1], **options)
 
     play.one(main)
+
+
+def test_a_task_of_a_process_that_has_ended_never_begins(
+    everywhere: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        lines: list[str] = []
+
+        async def line() -> None:
+            lines.append("begun")
+
+        async def nothing(self: Process) -> None:
+            pass
+
+        owner = node.spawn(nothing)
+        await turns()
+        task = await node.tasks.of(owner).run(line)
+        with pytest.raises(CalleeExited) as caught:
+            await task
+        assert caught.value.reason == "noproc"
+        assert lines == [] and node.processes() == []
+        assert caplog.records == []
+
+    everywhere.one(main)

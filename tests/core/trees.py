@@ -84,6 +84,12 @@ async def deaf(self: Process, book: Book) -> None:
         book.append(("heard", str((await self.receive(ExitSignal)).reason)))
 
 
+def some(pid: Pid | None) -> Pid:
+    """A pid that must be there."""
+    assert pid is not None
+    return pid
+
+
 async def pid_of(tree: Ref[Supervisor], id: str) -> Pid:
     for one in await tree.call(Supervisor.which_children):
         if one.id == id:
