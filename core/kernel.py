@@ -500,9 +500,9 @@ class Kernel:
             cell.exit_signal(source, reason, linked=linked)
 
     def monitor(self, cell: Cell, target: Pid) -> MonitorRef:
-        """Exactly one `Down` will reach `cell`, unless it demonitors."""
+        """Exactly one `Down` will reach `cell`, unless it demonitors. (A monitor of oneself is a ref and nothing else.)"""
         ref = MonitorRef(self.name, self.creation, self.new_id())
-        if cell.state == ALIVE:
+        if cell.state == ALIVE and target != cell.pid:
             if cell.watching is None:
                 cell.watching = {}
             cell.watching[ref] = target
