@@ -56,7 +56,7 @@ class _Running:
     application: Application
     pid: Pid | None = None  # None: it is starting
     ref: MonitorRef | None = None
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)  # its root, and its `stop` is through
     wanted: bool = True  # nobody has asked it to stop
 
 
@@ -68,7 +68,7 @@ class Applications:
         self._node = node
         self._failed = failed
         self._running: dict[str, _Running] = {}  # in the order of their start
-        self._closing: set[asyncio.Task[None]] = set()  # `stop` of those that ended by themselves
+        self._closing: set[asyncio.Task[None]] = set()  # `stop` of those whose root has ended
 
     def running(self) -> dict[str, Pid]:
         """The roots of those that run, in the order of their start."""
@@ -101,7 +101,10 @@ class Applications:
         return pid
 
     async def stop(self, name: str) -> None:
-        """Stop one and wait for it. Raises `ConfigError` when there is none of that name."""
+        """Stop one and wait for it. Raises `ConfigError` when there is none of that name.
+
+        Who gives up on waiting does not change that it stops.
+        """
         running = self._running.get(name)
         if running is None or running.pid is None:
             raise ConfigError(f"there is no application {name!r} on {self._kernel.name}")
@@ -110,23 +113,24 @@ class Applications:
         if cell is not None:
             cell.begin_exit(SHUTDOWN)
         await running.gone.wait()
-        if self._running.pop(name, None) is not None:
-            await self._after(running.application)
 
     async def stop_all(self) -> None:
         """Stop all, the last first."""
         for name, running in reversed(list(self._running.items())):
             if running.pid is not None and name in self._running:
                 await self.stop(name)
-        for closing in list(self._closing):
-            await closing
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def _ended(self, name: str, running: _Running, down: Down) -> None:
-        running.gone.set()
+        del self._running[name]
+        application = running.application
+        closing = self._kernel.loop.create_task(self._after(application))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        closing.add_done_callback(lambda _: running.gone.set())
         if not running.wanted:
             return
-        self._running.pop(name, None)
-        application = running.application
         fatal = application.kind == "permanent" or (
             application.kind == "transient" and not is_orderly(down.reason)
         )
@@ -147,9 +151,6 @@ class Applications:
                 }
             },
         )
-        closing = self._kernel.loop.create_task(self._after(application))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
         if fatal:
             self._failed(
                 ApplicationFailed(
@@ -164,10 +165,7 @@ class Applications:
         try:
             async with timeout(self._kernel.clock, self._kernel.config.exit_deadline_s):
                 await application.stop(self._node)
-        except (Exception, Exit, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # it is the one who waits for this that is cancelled
+        except (Exception, Exit, asyncio.CancelledError):
             log.exception("%s: stop of %s failed", self._kernel.name, type(application).__qualname__)
 
 

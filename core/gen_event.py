@@ -40,7 +40,7 @@ from .errors import (
 )
 from .event_handler import EventHandler
 from .exits import is_word
-from .gen_server import GenServer
+from .gen_server import GenServer, set_attributes
 from .handlers import Refused
 from .pid import NORMAL, SHUTDOWN, Down, Exit, ExitSignal, HandlerGone, Pid
 from .plain import plain_error, show
@@ -452,8 +452,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
             raise ValueError(f"there is no handler {unknown[0]!r}")
         super()._quorate_replace({name: value for name, value in changes.items() if name != "handlers"})
         for id, attributes in handlers.items():
-            for name, value in attributes.items():
-                setattr(self._handlers[id].handler, name, value)
+            set_attributes(self._handlers[id].handler, attributes)
 
 
 def _attributes(handler: EventHandler[Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ node, so use `asyncio.to_thread` in it.
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .crash import ServerStatus
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .server_cell import ServerCell
 
 log = Log("quorate.process")
+_ABSENT = object()
 T = TypeVar("T")
 
 
@@ -166,12 +168,24 @@ class GenServer:
         return {name: value for name, value in found.items() if not name.startswith("_quorate_")}
 
     def _quorate_replace(self, changes: Mapping[str, Any]) -> None:
-        """Set attributes. Raises `ValueError` for what is none, or is the library's, before any is set."""
-        for name in changes:
-            if name.startswith("_quorate_") or isinstance(getattr(type(self), name, None), property):
-                raise ValueError(f"{name} is not part of the state that can be set")
+        """Set attributes: see `set_attributes`."""
+        set_attributes(self, changes)
+
+
+def set_attributes(thing: object, changes: Mapping[str, Any]) -> None:
+    """Set all of these attributes, or none. Raises `ValueError` for what is the library's or a property, and what setting raises."""
+    for name in changes:
+        if name.startswith("_quorate_") or isinstance(getattr(type(thing), name, None), property):
+            raise ValueError(f"{name} is not part of the state that can be set")
+    before = {name: getattr(thing, name, _ABSENT) for name in changes}
+    try:
         for name, value in changes.items():
-            setattr(self, name, value)
+            setattr(thing, name, value)
+    except BaseException:
+        for name, value in before.items():
+            with suppress(AttributeError):
+                delattr(thing, name) if value is _ABSENT else setattr(thing, name, value)
+        raise
 
 
 def _slots(kind: type) -> tuple[str, ...]:

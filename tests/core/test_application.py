@@ -65,6 +65,21 @@ def test_applications_stop_in_reverse_with_the_node(everywhere: Play) -> None:
     ]
 
 
+def test_an_application_stops_although_nobody_waits_for_it_any_more(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        book: Book = []
+        await node.start_application(Shop(book, "shop"))
+        stopping = asyncio.create_task(node.stop_application("shop"))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await world.settle()
+        assert book == [("start", "shop"), ("stop", "shop"), ("closed", "shop")]
+        assert node.applications() == {}
+        await node.start_application(Shop(book, "shop"))
+
+    everywhere.one(main)
+
+
 def test_an_application_stops_by_itself_and_can_be_started_again(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         told = failures(node)

@@ -362,6 +362,11 @@ def test_the_state_of_handlers_can_be_seen_and_replaced(everywhere: Play) -> Non
         assert (await a.sys.get_state(events.ref))["mood"] == "fine"
         with pytest.raises(RemoteError, match="no handler 'another'"):
             await a.sys.replace_state(events.ref, {"handlers": {"another": {}}})
+        with pytest.raises(RemoteError, match="_quorate_cell is not part of the state"):
+            await a.sys.replace_state(
+                events.ref, {"handlers": {"Keeper": {"heard": [], "_quorate_cell": None}}}
+            )
+        assert await keeper.call(Keeper.all) == [5]
 
     everywhere.two(main)
 

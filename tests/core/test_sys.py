@@ -185,6 +185,22 @@ def test_a_change_that_fails_changes_nothing_and_harms_nobody(everywhere: Play) 
     everywhere.two(main)
 
 
+def test_a_change_of_which_one_attribute_cannot_be_set_changes_none(everywhere: Play) -> None:
+    class Guarded(Counter):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "n" and value < 0:
+                raise ValueError("below zero")
+            super().__setattr__(name, value)
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Guarded, start=3)
+        with pytest.raises(RemoteError, match="below zero"):
+            await node.sys.replace_state(ref, {"heard": ["x"], "mood": "new", "n": -1})
+        assert await node.sys.get_state(ref) == {"n": 3, "heard": []}
+
+    everywhere.one(main)
+
+
 def test_what_is_no_server_or_is_not_there_is_told(everywhere: Play) -> None:
     async def body(self: Process) -> None:
         await self.receive()
