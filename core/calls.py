@@ -94,10 +94,14 @@ class PendingCall:
 # -- deadlines --------------------------------------------------------------------------------------------
 
 
+LENGTHS_LIMIT = 64  # so many lengths of timeouts keep their timer although no call waits
+
+
 class Deadlines:
     """Deadlines of pending calls with one timer per length of timeout, and nothing per call but a dict entry.
 
-    Calls of one length end in the order they began, so only the oldest needs a timer.
+    Calls of one length end in the order they began, so only the oldest needs a timer. It stays when all have their
+    answer, for the next ones, unless there are many lengths (timeouts that a program has computed).
     """
 
     __slots__ = ("_clock", "_timers", "_waiting")
@@ -123,6 +127,11 @@ class Deadlines:
         waiting = self._waiting.get(timeout_s)
         if waiting is not None:
             waiting.pop(call, None)
+            if not waiting and len(self._waiting) > LENGTHS_LIMIT:
+                del self._waiting[timeout_s]
+                timer = self._timers.pop(timeout_s, None)
+                if timer is not None:
+                    timer.cancel()
 
     def close(self) -> None:
         for timer in self._timers.values():

@@ -135,6 +135,7 @@ class Kernel:
         self._urgent: set[int] = set()  # those of them that are for priority messages
         self.crowding = Crowding(loop)
         self._node_watchers: dict[int, Cell] = {}
+        self._timers: dict[int, dict[MessageTimer, None]] = {}  # of messages to processes here, by serial
         self._callbacks: dict[MonitorRef, tuple[Pid, Hear]] = {}
         self._serials = itertools.count(1)
         self._ids = itertools.count(1)
@@ -177,6 +178,9 @@ class Kernel:
         if self.crowding.crowded:
             self.crowding.forget(cell.pid.serial)
         self._node_watchers.pop(cell.pid.serial, None)
+        if self._timers:
+            for timer in list(self._timers.pop(cell.pid.serial, ())):
+                timer.cancel()
         oversight = self.oversight.pop(cell.pid.serial, None)
         for ref, target in (cell.watching or {}).items():
             self.release(ref, target)
@@ -587,11 +591,18 @@ class Kernel:
         """Send a message in `delay_s` seconds, unless the timer is cancelled.
 
         Raises `EncodeError` and `TooLarge` now for what cannot travel to another node. When there is no room for it
-        then, it is lost, and logged.
+        then, it is lost, and logged. When the process `to` of this node ends, the timer is cancelled.
         """
         if not isinstance(to, str) and to.node != self.name:
             self.codec.encode(message)
-        return MessageTimer(self.clock, delay_s, partial(self._send_late, to, message))
+        act = partial(self._send_late, to, message)
+        if type(to) is not Pid or to.node != self.name:
+            return MessageTimer(self.clock, delay_s, act)
+        if self.find(to) is not None:
+            return MessageTimer(self.clock, delay_s, act, self._timers.setdefault(to.serial, {}))
+        timer = MessageTimer(self.clock, delay_s, act)
+        timer.cancel()
+        return timer
 
     def _send_late(self, to: Pid | RemoteName | Alias | str, message: object) -> None:
         try:

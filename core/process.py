@@ -140,7 +140,8 @@ class Process:
         self._cell.kernel.monitor_nodes(self._cell, wanted)
 
     def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> MessageTimer:
-        """Send a message in `delay_s` seconds, unless the timer is cancelled (also after this process's end).
+        """Send a message in `delay_s` seconds, unless the timer is cancelled; also after the end of this process, but not
+        after that of `to`, if this is a pid of this node.
 
         Raises `EncodeError` and `TooLarge` for what cannot travel to another node.
         """

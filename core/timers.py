@@ -24,18 +24,30 @@ async def sleep(clock: Clock, delay_s: float) -> None:
 
 
 class MessageTimer:
-    """A message that will be sent: made by `send_after`. Its node is the authority over whether it was."""
+    """A message that will be sent: made by `send_after`. Its node is the authority over whether it was.
 
-    __slots__ = ("_clock", "_due_s", "_timer")
+    `among`: the timers of its receiver, in which it is until it is over.
+    """
 
-    def __init__(self, clock: Clock, delay_s: float, act: Callable[[], object]) -> None:
+    __slots__ = ("_among", "_clock", "_due_s", "_timer")
+
+    def __init__(
+        self,
+        clock: Clock,
+        delay_s: float,
+        act: Callable[[], object],
+        among: "dict[MessageTimer, None] | None" = None,
+    ) -> None:
         self._clock = clock
+        self._among = among
+        if among is not None:
+            among[self] = None
         self._due_s: float | None = clock.monotonic() + max(0.0, delay_s)
         self._timer = clock.call_later(delay_s, self._fire, act)
 
     def cancel(self) -> None:
         """Do not send it. Harmless when it was sent, or cancelled, already."""
-        self._due_s = None
+        self._over()
         self._timer.cancel()
 
     def left_s(self) -> float | None:
@@ -44,8 +56,14 @@ class MessageTimer:
 
     def _fire(self, act: Callable[[], object]) -> None:
         if self._due_s is not None:
-            self._due_s = None
+            self._over()
             act()
+
+    def _over(self) -> None:
+        self._due_s = None
+        if self._among is not None:
+            self._among.pop(self, None)
+            self._among = None
 
 
 class timeout:

@@ -403,6 +403,25 @@ def test_deadlines_of_many_calls_need_one_timer_and_each_is_kept(play: Play) -> 
     play.one(main)
 
 
+def test_timeouts_of_a_thousand_lengths_leave_few_timers_behind_and_each_is_kept(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Counter)
+        other = await node.start(Counter)
+        for index in range(1000):
+            await ref.within(100 + index / 7).call(Counter.slowly)
+        assert len([timer for _, _, timer in world.clock._timers if not timer.cancelled]) < 100
+        assert len(node.kernel.deadlines._waiting) < 100
+        for length_s in (1.0, 2.0, 1.0):  # used, dropped and used again
+            call = asyncio.create_task(other.within(length_s).call(Counter.hang))
+            await world.clock.pass_time(length_s + 0.01)
+            with pytest.raises(CallTimeout):
+                await call
+            for index in range(100):
+                await ref.within(length_s + index / 7).call(Counter.slowly)
+
+    play.one(main)
+
+
 # -- how they run ---------------------------------------------------------------------------------------
 
 

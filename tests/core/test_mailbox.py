@@ -28,6 +28,7 @@ from quorate.core import (
 from tests.core.conftest import Play
 from tests.core.nodes import World
 from tests.core.servers import Counter
+from tests.support import turns
 
 
 async def collector(self: Process, into: list[Any], gate: asyncio.Event) -> None:
@@ -526,3 +527,30 @@ def test_a_node_of_a_cluster_takes_limits_for_its_processes() -> None:
     limit = MailboxLimit(3, "drop")
     node = quorate.Node("a@127.0.0.1:9101", cookie="x", processes=ProcessConfig(mailbox=limit))
     assert node._config.mailbox == limit
+
+
+def test_timers_of_messages_to_a_process_end_with_it(everywhere: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        async def busy(self: Process) -> None:
+            for _ in range(5):
+                self.send_after(3600.0, self.pid, "late")
+            await self.receive()
+
+        before = alive_timers(world)
+        pids = [node.spawn(busy) for _ in range(20)]
+        await turns()
+        timer = node.send_after(3600.0, pids[0], "later")
+        assert alive_timers(world) == before + 101
+        for pid in pids:
+            node.exit(pid, "kill")
+        await turns()
+        assert alive_timers(world) == before
+        assert timer.left_s() is None
+        assert node.send_after(3600.0, pids[0], "too late").left_s() is None
+        assert node.kernel._timers == {}
+
+    everywhere.one(main)
+
+
+def alive_timers(world: World) -> int:
+    return sum(not timer.cancelled for _, _, timer in world.clock._timers)
