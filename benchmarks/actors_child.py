@@ -8,128 +8,24 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-IDLE = 100_000
-STARTS = 20_000
-CALLS = 50_000
-ONE_WAY = 300_000
-CALLERS, EACH = 100, 500
-RING, LAPS = 1_000, 100
-
-
-def resident() -> int:
-    """Bytes of memory that this process has in use."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def rate(count: int, began: float) -> float:
-    return count / (time.perf_counter() - began)
-
-
-async def timed(count: int, work: Awaitable[object]) -> float:
-    began = time.perf_counter()
-    await work
-    return rate(count, began)
-
-
-async def repeat(times: int, act: Callable[[], Awaitable[object]]) -> None:
-    for _ in range(times):
-        await act()
-
-
-async def by_many(act: Callable[[], Awaitable[object]]) -> None:
-    await asyncio.gather(*(repeat(EACH, act) for _ in range(CALLERS)))
-
-
-async def quorate_figures() -> dict[str, float]:
-    import quorate
-
-    class Server(quorate.GenServer):
-        def __init__(self) -> None:
-            self.total = 0
-
-        def add(self, n: int) -> int:
-            self.total += n
-            return self.total
-
-        async def add_async(self, n: int) -> int:
-            self.total += n
-            return self.total
-
-    async def idle(self: quorate.Process) -> None:
-        await self.receive()
-
-    async def sink(self: quorate.Process, done: "asyncio.Future[None]") -> None:
-        for _ in range(ONE_WAY):
-            await self.receive()
-        done.set_result(None)
-
-    async def hop(self: quorate.Process, following: quorate.Pid) -> None:
-        while True:
-            self.send(following, await self.receive())
-
-    async def last(self: quorate.Process, done: "asyncio.Future[None]") -> None:
-        first = await self.receive()
-        for _ in range(LAPS - 1):
-            self.send(first, await self.receive())
-        await self.receive()
-        done.set_result(None)
-
-    figures: dict[str, float] = {}
-    loop = asyncio.get_running_loop()
-    async with quorate.Node("bench@127.0.0.1:19398", cookie="benchmark") as node:
-        ref = await node.start(Server)
-        await repeat(1_000, lambda: ref.call(Server.add, 1))
-        began = time.perf_counter()
-        refs = [await node.start(Server) for _ in range(STARTS)]
-        figures["start"] = rate(STARTS, began)
-        for each in refs:
-            node.exit(each.pid, "kill")
-        refs.clear()
-        gc.collect()
-        before = resident()
-        kept = [await node.start(Server) for _ in range(IDLE)]
-        figures["memory"] = (resident() - before) / IDLE
-        for each in kept:
-            node.exit(each.pid, "kill")
-        del kept
-        gc.collect()
-        before = resident()
-        pids = [node.spawn(idle) for _ in range(IDLE)]
-        await asyncio.sleep(0.5)
-        figures["memory_body"] = (resident() - before) / IDLE
-        for pid in pids:
-            node.exit(pid, "kill")
-        del pids
-        await asyncio.sleep(0.5)
-        gc.collect()
-
-        done: asyncio.Future[None] = loop.create_future()
-        pid = node.spawn(sink, done)
-        await asyncio.sleep(0)
-        began = time.perf_counter()
-        for number in range(ONE_WAY):
-            node.send(pid, number)
-        await done
-        figures["one_way"] = rate(ONE_WAY, began)
-        call = ref.call
-        figures["call"] = await timed(CALLS, repeat(CALLS, lambda: call(Server.add, 1)))
-        figures["call_async"] = await timed(CALLS, repeat(CALLS, lambda: call(Server.add_async, 1)))
-        figures["callers"] = await timed(CALLERS * EACH, by_many(lambda: call(Server.add, 1)))
-        done = loop.create_future()
-        end = following = node.spawn(last, done)
-        for _ in range(RING - 1):
-            following = node.spawn(hop, following)
-        node.send(end, following)
-        await asyncio.sleep(0.1)
-        began = time.perf_counter()
-        node.send(following, 1)
-        await done
-        figures["ring"] = rate(RING * LAPS, began)
-    return figures
+from .actors_measure import (
+    CALLERS,
+    CALLS,
+    EACH,
+    IDLE,
+    LAPS,
+    MILLION,
+    ONE_WAY,
+    RING,
+    STARTS,
+    by_many,
+    rate,
+    repeat,
+    resident,
+    timed,
+)
 
 
 class RawActor:
@@ -261,6 +157,15 @@ async def asyncio_figures() -> dict[str, float]:
     return figures
 
 
+async def asyncio_million() -> dict[str, float]:
+    """As `million_figures` of `actors_ours.py`."""
+    kept = [RawActor() for _ in range(MILLION)]
+    for actor in kept:
+        await actor.call(1)
+    gc.collect()
+    return {"million": resident() / 1e9}
+
+
 def pykka_figures() -> dict[str, float]:
     pykka: Any = importlib.import_module("pykka")
 
@@ -330,10 +235,13 @@ def main(system: str) -> None:
 
     figures: dict[str, float]
     match system:
-        case "quorate":
-            figures = uvloop.run(quorate_figures())
-        case "asyncio":
-            figures = uvloop.run(asyncio_figures())
+        case "quorate" | "quorate-million":
+            from . import actors_ours
+
+            ours = actors_ours.million_figures if "-" in system else actors_ours.quorate_figures
+            figures = uvloop.run(ours())
+        case "asyncio" | "asyncio-million":
+            figures = uvloop.run(asyncio_million() if "-" in system else asyncio_figures())
         case "xoscar":
             figures = asyncio.run(xoscar_figures())
         case "pykka":
