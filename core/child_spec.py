@@ -111,8 +111,8 @@ class ChildSpec:
             return f"shutdown_s must be 0 or more seconds (None: without end), not {self.shutdown_s!r}"
         if self.significant and self.restart == "permanent":
             return "a permanent child never ends, so it cannot be significant: make it transient or temporary"
-        if self.name == "":
-            return "a local name must not be empty"
+        if self.name is not None and (not isinstance(self.name, str) or not self.name):
+            return f"a local name is a string and not empty, not {self.name!r:.100}"
         return None
 
 

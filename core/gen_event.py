@@ -41,7 +41,7 @@ from .errors import (
 from .event_handler import EventHandler
 from .exits import is_word
 from .gen_server import GenServer, set_attributes
-from .handlers import Refused
+from .handlers import Refused, run_init
 from .pid import NORMAL, SHUTDOWN, Down, Exit, ExitSignal, HandlerGone, Pid
 from .plain import plain_error, show
 from .replies import Reply, for_the_caller
@@ -310,7 +310,7 @@ class GenEvent(GenServer, Generic[E], behaviour=True):
         made: Any = kind
         handler: EventHandler[Any] = made.__new__(made)
         handler._quorate_cell = self._quorate_cell
-        made.__init__(handler, *args, **kwargs)
+        run_init(handler, args, kwargs)
         return handler
 
     def _put(self, entry: _Entry) -> None:

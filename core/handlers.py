@@ -4,8 +4,8 @@ No state. What must never happen here: a method that has begun counts as one who
 caller would be told that nothing happened.
 """
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from .errors import CallError
 
@@ -30,6 +30,15 @@ def did_not_fit(error: BaseException, frames: int) -> bool:
     for _ in range(frames - 1):
         trace = trace.tb_next if trace is not None else None
     return isinstance(error, TypeError) and trace is not None and trace.tb_next is None
+
+
+def run_init(thing: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """The part of `type(thing)(*args, **kwargs)` that comes after `__new__`. Raises `TypeError` for an `async` one."""
+    result = type(thing).__init__(thing, *args, **kwargs)
+    if result is not None:
+        if isinstance(result, Coroutine):
+            result.close()
+        raise TypeError(f"{type(thing).__qualname__}.__init__ must be a `def` and return None")
 
 
 async def awaiting(awaitable: Awaitable[R]) -> R:

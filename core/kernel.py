@@ -265,8 +265,8 @@ class Kernel:
         """Give a process its one local name. Raises `LocalNameTaken`, `ValueError` when it has one already."""
         if cell.state != ALIVE:
             return
-        if not name:
-            raise ValueError("a local name must not be empty")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a local name is a string and not empty, not {show(name)}")
         owner = self._names.get(name)
         if owner is cell:
             return
@@ -461,6 +461,7 @@ class Kernel:
 
     def link(self, cell: Cell, target: Pid) -> None:
         """Link two processes; once per pair. A dead target answers with an exit signal "noproc"."""
+        _check_pid(target)
         if target == cell.pid or cell.state != ALIVE or (cell.links is not None and target in cell.links):
             return
         self.add_link(cell, target)
@@ -493,6 +494,7 @@ class Kernel:
 
     def exit(self, source: Pid, target: Pid, reason: object) -> None:
         """Send an explicit exit signal."""
+        _check_pid(target)
         self.emit_exit(source, target, reason, False)
 
     def emit_exit(self, source: Pid, target: Pid, reason: object, linked: bool) -> None:
@@ -505,6 +507,7 @@ class Kernel:
 
     def monitor(self, cell: Cell, target: Pid) -> MonitorRef:
         """Exactly one `Down` will reach `cell`, unless it demonitors. (A monitor of oneself is a ref and nothing else.)"""
+        _check_pid(target)
         ref = MonitorRef(self.name, self.creation, self.new_id())
         if cell.state == ALIVE and target != cell.pid:
             if cell.watching is None:
@@ -518,16 +521,15 @@ class Kernel:
         if target is not None:
             self.release(ref, target)
         elif flush and cell.mailbox:
-            for index, message in enumerate(cell.mailbox):
-                if type(message) is Down and message.ref == ref:
-                    del cell.mailbox[index]
-                    break
+            kept = [message for message in cell.mailbox if type(message) is not Down or message.ref != ref]
+            cell.mailbox = deque(kept) or None  # another one: who waits in `receive` has to look again
 
     def watch(self, target: Pid, callback: Hear) -> MonitorRef:
         """A monitor for code that is no process: `callback(down)` runs once, on the loop, as soon as it is known.
 
         It never runs before this returns, nor after `unwatch`. What it raises is logged.
         """
+        _check_pid(target)
         ref = MonitorRef(self.name, self.creation, self.new_id())
         self._callbacks[ref] = (target, callback)
         self._watch(ref, target, self._hear_for_callback)
@@ -609,6 +611,14 @@ class Kernel:
             self.send(to, message)
         except QuorateError as error:
             log.warning("a message to %s was lost when its time had come: %s", to, error)
+
+
+def _check_pid(target: object) -> None:
+    """Before anything is noted down: a process must be able to end whatever it was given. Raises `TypeError`."""
+    if type(target) is not Pid:
+        raise TypeError(
+            f"{show(target)} is no pid: that of a ref is `ref.pid`, that of a name `whereis(name)`"
+        )
 
 
 def _begun(pending: PendingCall) -> None:

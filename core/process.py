@@ -235,10 +235,12 @@ class BodyCell(Cell):
         if self._waiter is not None:
             raise RuntimeError(f"{self.describe()} is in receive already: only one receive at a time")
         await self._be_fair()
-        seen = 0  # so many were looked at and did not match
+        seen, looked_at = 0, self.mailbox  # so many of these did not match
         timer, due, expired = None, 0.0, timeout_s is not None and timeout_s <= 0
         try:
             while self.state == ALIVE:
+                if self.mailbox is not looked_at:
+                    seen, looked_at = 0, self.mailbox
                 found, seen = self._find(match, seen)
                 if found is not None:
                     return found[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .calls import HANDLING
 from .errors import CalleeExited
 from .gen_server import GenServer
+from .handlers import run_init
 from .pid import Exit
 from .plain import show
 from .server_cell import ServerCell
@@ -48,7 +49,7 @@ def start(
 def _initialise(cell: ServerCell, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     HANDLING.set(None)
     server = cell.server
-    type(server).__init__(server, *args, **kwargs)
+    run_init(server, args, kwargs)
     cell.initialised()
 
 

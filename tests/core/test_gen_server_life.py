@@ -9,12 +9,16 @@ import pytest
 from quorate.core import (
     CalleeExited,
     Down,
+    EventHandler,
+    Events,
     Exit,
+    GenEvent,
     GenServer,
     Node,
     Pid,
     Process,
     Ref,
+    RemoteError,
 )
 from tests.core.conftest import Play
 from tests.core.nodes import World
@@ -212,6 +216,26 @@ def test_what_init_raises_comes_out_of_start_and_no_process_is_left(play: Play) 
             await node.start(dict)  # type: ignore[type-var]
         assert node.processes() == []
         assert node.whereis("clerk") is None
+
+    play.one(main)
+
+
+def test_an_init_that_is_async_is_refused_at_once_and_no_process_is_left(play: Play) -> None:
+    class Hasty(GenServer):
+        async def __init__(self) -> None:  # type: ignore[misc]
+            self.ready = True
+
+    class HastyHandler(EventHandler[int]):
+        async def __init__(self) -> None:  # type: ignore[misc]
+            self.ready = True
+
+    async def main(node: Node, world: World) -> None:
+        with pytest.raises(TypeError, match=r"Hasty.__init__ must be a `def`"):
+            await node.start(Hasty)
+        assert node.processes() == []
+        events: Events[int] = Events(await node.start(GenEvent))
+        with pytest.raises(RemoteError, match=r"HastyHandler.__init__ must be a `def`"):
+            await events.add(HastyHandler)
 
     play.one(main)
 

@@ -465,3 +465,39 @@ def test_an_exception_sent_as_a_message_arrives_in_its_plain_form(play: Play) ->
         assert (seen[0].type_name, seen[0].text) == ("KeyError", "'which'")
 
     play.two(main)
+
+
+def test_a_receive_that_waits_finds_its_message_although_others_before_it_were_flushed(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        got: list[Any] = []
+        flush = asyncio.Event()
+
+        async def end(self: Process) -> None:
+            pass
+
+        async def body(self: Process) -> None:
+            ref = self.monitor(gone)
+            await turns()
+
+            async def beside() -> None:
+                await flush.wait()
+                self.demonitor(ref, flush=True)
+                self.send(self.pid, ("wanted", 1))
+
+            async with asyncio.TaskGroup() as group:
+                group.create_task(beside())
+                got.append(await self.receive(("wanted", int)))
+                got.extend([await self.receive(), await self.receive()])
+
+        gone = node.spawn(end)
+        await turns()
+        pid = node.spawn(body)
+        await turns(40)
+        node.send(pid, "a")
+        node.send(pid, "b")
+        await turns()
+        flush.set()
+        await turns()
+        assert got == [("wanted", 1), "a", "b"]
+
+    play.one(main)

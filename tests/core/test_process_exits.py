@@ -648,3 +648,45 @@ def test_a_callback_that_raises_keeps_nobody_from_hearing(
         assert "SystemExit" in caplog.text
 
     play.one(main)
+
+
+@pytest.mark.parametrize("how", ["monitor", "link", "exit", "unlink"])
+def test_what_is_no_pid_is_refused_and_the_end_of_who_gave_it_is_told(play: Play, how: str) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Quiet)
+        for wrong in (ref, "a name", None):
+            errors: list[str] = []
+
+            async def body(self: Process, wrong: Any = wrong, errors: list[str] = errors) -> None:
+                await self.receive()
+                try:
+                    getattr(self, how)(wrong, *(["x"] if how == "exit" else []))
+                except TypeError as error:
+                    errors.append(str(error))
+
+            pid = node.spawn(body)
+            down = asyncio.create_task(node.down(pid))
+            await turns()
+            node.send(pid, "go on")
+            await turns()
+            assert down.done()
+            assert all("is no pid" in text for text in errors)
+            assert len(errors) == (how != "unlink")  # that of what is not linked does nothing
+
+    play.one(main)
+
+
+def test_what_is_no_pid_cannot_be_watched_and_what_is_no_text_is_no_name(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        with pytest.raises(TypeError, match="is no pid"):
+            node.watch("a name", print)  # type: ignore[arg-type]
+        cell = node.kernel.find((await node.start(Quiet)).pid)
+        assert cell is not None
+        with pytest.raises(ValueError, match="is a string and not empty, not 5"):
+            node.kernel.register(cell, 5)  # type: ignore[arg-type]
+
+    play.one(main)
+
+
+class Quiet(GenServer):
+    pass
