@@ -30,7 +30,7 @@ MATCHES: dict[str, Any] = {
 }
 OFTEN = ("link", "monitor", "send", "exit", "unlink", "demonitor", "receive")
 DEEDS = (
-    *OFTEN, *OFTEN, *OFTEN, "link", "monitor", "spawn", "spawn_link", "spawn_monitor", "leave", "leave", "trap", "trap", "wait",
+    *OFTEN, *OFTEN, *OFTEN, "link", "monitor", "spawn", "spawn_link", "spawn_monitor", "leave", "leave", "trap", "trap", "wait", "wait",
     "register", "register", "unregister", "whereis", "send_to_name",
 )  # fmt: skip
 
@@ -196,8 +196,8 @@ class Player:
         """What is to be done, in the model's words."""
         what, value = step.what, step.value
         other = self.last[1] if step.other >= MOST else step.other % len(self.pids)
-        if other == who and value:
-            other = (who + 1) % len(self.pids)  # with oneself less often than with others
+        if other == who and value > 2:
+            other = (who + 1) % len(self.pids)  # what one does to oneself has few ways to go
         self.last = who, other
         item: Item = [number, ("ping", number)][value % 2]
         match what:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from quorate.core import Node, Pid
 from quorate.jepsen_like.simulation import Simulation
@@ -18,6 +18,7 @@ from tests.core.signal_programs import Player, Program, Stage, Step
 from tests.support import turns
 
 CASCADE_TURNS = 24  # of the loop: the ends of six processes, one after the other, and what led to the first
+ROUNDS = 100  # from one node to the other
 
 
 class OneNode(Stage):
@@ -33,7 +34,8 @@ class OneNode(Stage):
 class InMemory(Stage):
     """Two nodes. What flies between them arrives when the program says so ("deliver"), or when all is to settle."""
 
-    STEPS = (*["deliver"] * 8, "cut", "cut", "join", "join", "join")
+    DELIVER = ("deliver",) * 6
+    CUT = ("cut", "cut", "join", "join", "join")
 
     def __init__(self, world: World, *nodes: Node) -> None:
         super().__init__(*nodes)
@@ -76,10 +78,13 @@ class InMemory(Stage):
     async def settle(self) -> None:
         await turns(CASCADE_TURNS)
         a, b = self.nodes
-        while any(wire.frames for wire in self.wires()):
+        for _ in range(ROUNDS):
+            if not any(wire.frames for wire in self.wires()):
+                return
             for one, other in ((a, b), (b, a)):
                 self.world.deliver(one, other, len(self.world.wire(one, other).frames))
             await turns(CASCADE_TURNS)
+        raise AssertionError("it does not settle: one signal leads to the next, for ever")
 
 
 class Cluster(Stage):
@@ -139,18 +144,18 @@ class Theatre:
         self._loop = loop
         self._opening = opening
         self._programs: queue.SimpleQueue[tuple[Program, bool] | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[Player | BaseException | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Player | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="theatre", daemon=True)
-        self.played = 0
+        self._over: BaseException | None = None  # why the thread has ended
 
     def play(self, program: Program, *, settling: bool) -> None:
         """Play a program and judge it. `settling`: after each step everything arrives."""
+        if self._over is not None:
+            raise self._over
         self._programs.put((program, settling))
         outcome = self._outcomes.get()
         if isinstance(outcome, BaseException):
             raise outcome
-        assert outcome is not None
-        self.played += 1
         outcome.check()
 
     def __enter__(self) -> Self:
@@ -161,26 +166,25 @@ class Theatre:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._programs.put(None)
-        outcome = self._outcomes.get()
-        self._thread.join()
-        if isinstance(outcome, BaseException) and error is None:
-            raise outcome
+        if error is None:
+            self._thread.join()
+            if self._over is not None:
+                raise self._over
 
     def _run(self) -> None:
         try:
             run_on(self._loop, self._serve)
         except BaseException as error:  # noqa: BLE001 -- told to the test
+            self._over = error
             self._outcomes.put(error)
-        else:
-            self._outcomes.put(None)
 
     async def _serve(self) -> None:
         async with self._opening() as stage:
             while (job := self._programs.get()) is not None:
                 player = Player(stage, *job)
-                outcome: Any = player
                 try:
                     await player.play()
                 except Exception as error:  # noqa: BLE001 -- told to the test
-                    outcome = error
-                self._outcomes.put(outcome)
+                    self._outcomes.put(error)
+                else:
+                    self._outcomes.put(player)
