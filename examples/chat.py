@@ -1,12 +1,13 @@
 """A chat on two nodes: a process for each connection, and one for each room.
 
-    python chat.py      shows itself: users talk, one is killed, their room crashes, one does not read
-    python chat.py a    serves: come in with `nc 127.0.0.1 9201` (or telnet), as often as you like
-    python chat.py b    in another terminal: `nc 127.0.0.1 9202` leads into the same rooms, which are on a
+    python chat.py      shows itself: users who are scripts talk, and what can go wrong does
+    python chat.py a    serves: `nc 127.0.0.1 9201` (or telnet), as often as you like
+    python chat.py b    one more node: `nc 127.0.0.1 9202` leads into the same rooms
 
-A room is a group of processes. It monitors them: however a connection ends, it has left. They monitor it: when it has
-crashed, its supervisor has restarted it, and they go in again. Who does not read holds nobody up: what is said waits in
-the mailbox of that one process, and when that is full it ends.
+A room is a group of processes. It monitors them: however a connection ends, it
+has left. They monitor it: when it has crashed, its supervisor starts it again,
+and they go in again. Who does not read holds nobody up: what is said waits in
+the mailbox of that one process, and when that is full the process ends.
 """
 
 import argparse
