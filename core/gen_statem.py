@@ -99,6 +99,8 @@ class GenStatem(GenServer, Generic[S], behaviour=True):
     def postpone(self) -> NoReturn:
         """Handle this event again, from its beginning, in the next state. Its caller waits.
 
+        If the machine ends before, that one gets `CalleeExited`: what the handler has done so far was done.
+
         What was decided before it holds: `self.goto(...)` and then `self.postpone()` have it handled in that state.
         """
         self._decides("postpone", entering=False, starting=False).decision.postponed = True

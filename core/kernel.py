@@ -206,8 +206,12 @@ class Kernel:
                 act, args = self._signals.popleft()
                 try:
                     act(*args)
-                except BaseException:  # those that wait behind it are told, whatever a callback raises
+                except (
+                    BaseException
+                ) as error:  # those that wait behind it are told, whatever a callback raises
                     log.exception("a signal failed: %s", show(act))
+                    if isinstance(error, KeyboardInterrupt):
+                        self.scheduler.pass_on(error)
         finally:
             self._dispatching = False
 

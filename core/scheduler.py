@@ -123,6 +123,8 @@ class Scheduler:
             except BaseException as error:
                 log.exception("bug in quorate: a turn of %s failed", process.describe())
                 process.broken(error)
+                if isinstance(error, KeyboardInterrupt):
+                    self.pass_on(error)
             ended = self.monotonic()
             if ended - began > self.slow_s:
                 self.report_slow(process.describe(), ended - began)
@@ -284,6 +286,8 @@ class Activation(Coroutine[Any, Any, None]):
         except BaseException as error:
             log.exception("bug in quorate: a step of %s failed", self._stepped.describe())
             self._stepped.broken(error)
+            if isinstance(error, KeyboardInterrupt):
+                self._scheduler.pass_on(error)
             return None
         return following
 

@@ -524,6 +524,8 @@ class ServerCell(Cell):
         if self._current is _TERMINATE:
             if not isinstance(error, Exit | asyncio.CancelledError):
                 report_late(self, error, "in terminate")
+            if isinstance(error, KeyboardInterrupt):
+                self.kernel.scheduler.pass_on(error)
             self._gone()
             return None
         self._failed(error)

@@ -12,11 +12,12 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from .calls import PendingCall, Request, chain_here, no_process
+from .calls import PendingCall, Request, chain_here
 from .cell import ALIVE, EXITING, NOT_NOW
 from .control import Errand
-from .errors import NotCallable
+from .errors import CalleeExited, NotCallable
 from .handlers import NOTHING, Refused, awaiting, did_not_fit
+from .plain import show
 from .replies import LATER
 from .runtime import Timer
 from .scheduler import Steps
@@ -312,6 +313,7 @@ class StatemCell(ServerCell):
         super().drop_mailbox()
         events, effects = self._machine.close()
         self._perform(effects)
+        why = CalleeExited(f"{self.pid} ended before it answered: {show(self.reason)}", self.reason)
         for event in events:
-            if type(event) is Request:
-                event.refuse(no_process(self.pid))
+            if type(event) is Request:  # it was postponed: its handler has begun, once at least
+                event.refuse(why)

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 
 from quorate.core import (
     STATE_TIMEOUT,
+    CalleeExited,
     Down,
     ExitSignal,
     GenStatem,
     Node,
-    NoProcess,
     NotCallable,
     Pid,
     Ref,
@@ -491,7 +491,7 @@ def test_a_machine_as_a_process_does_what_the_manual_of_gen_statem_says(program:
         assert len(waiting) == sum(label.startswith("outside") for label in model.postponed)
         node.exit(ref.pid, "enough")
         for call in waiting:
-            with pytest.raises(NoProcess):
+            with pytest.raises(CalleeExited):
                 await call
         await world.close()
 

@@ -256,6 +256,31 @@ def test_ctrl_c_in_a_body_ends_the_process_and_then_stops_the_program(play: Play
     assert isinstance(reasons[0], KeyboardInterrupt)
 
 
+@pytest.mark.parametrize("where", ["terminate", "callback"])
+def test_ctrl_c_at_the_end_of_a_process_stops_the_program_too(play: Play, where: str) -> None:
+    reasons: list[Any] = []
+
+    class Ending(GenServer):
+        def terminate(self, reason: object) -> None:
+            if where == "terminate":
+                raise KeyboardInterrupt
+
+    def callback(down: Any) -> None:
+        if where == "callback":
+            raise KeyboardInterrupt
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Ending)
+        node.watch(ref.pid, callback)
+        node.watch(ref.pid, lambda down: reasons.append(down.reason))
+        node.exit(ref.pid, "enough")
+        await asyncio.Event().wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        play.one(main)
+    assert reasons == ["enough"]
+
+
 def test_exit_passes_an_except_exception_on_its_way(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def body(self: Process) -> None:
