@@ -34,7 +34,7 @@ from .errors import CalleeExited, CallTimeout, DecodeError, NotCallable, Quorate
 from .export import Exports
 from .handlers import awaiting
 from .kernel import node_itself
-from .pid import SHUTDOWN, Pid
+from .pid import NOCONNECTION, SHUTDOWN, NodeLost, Pid
 from .plain import plain_error, show
 from .process import BodyCell
 from .remote import RemoteReply
@@ -224,8 +224,9 @@ class Tasks:
         A task that takes longer than `timeout_s` seconds is shut down: then `TimeoutError` ends the stream, or (with
         `on_timeout="kill_task"`) is given in its place.
 
-        However the stream ends, the tasks that still run are shut down: also when the process that began it ends, or
-        when the loop is left early (then at once under `async with contextlib.aclosing(...)`). The tasks are not linked.
+        However the stream ends, the tasks that still run are shut down: also when the process that began it ends, when
+        the link to their node is lost, or when the loop is left early (then at once under `async with
+        contextlib.aclosing(...)`). The tasks are not linked.
         """
         if max_concurrency < 1:
             raise ValueError(f"max_concurrency must be 1 or more, not {max_concurrency}")
@@ -244,14 +245,21 @@ class Tasks:
         return self._owner if self._owner is not None else process_here()
 
     async def _run(
-        self, fn: Callable[..., Awaitable[R]], args: Any, kwargs: Any, owner: Pid | None
+        self,
+        fn: Callable[..., Awaitable[R]],
+        args: Any,
+        kwargs: Any,
+        owner: Pid | None,
+        *,
+        of_stream: bool = False,
     ) -> Task[R]:
         kernel = self._kernel
         outcome = Outcome(kernel.loop.create_future(), _label(fn), self._node)
         if self._node == kernel.name:
             pid = start_task(kernel, fn, args, kwargs, outcome, owner).pid
         else:
-            pid = await self._start_there(fn, args, kwargs, outcome, owner)
+            on_behalf = kernel.pid if of_stream else owner  # of this node: it ends when the link does
+            pid = await self._start_there(fn, args, kwargs, outcome, on_behalf)
         return Task(kernel, pid, owner, outcome)
 
     async def _start_there(
@@ -293,7 +301,7 @@ class Tasks:
             while True:
                 while more and window.has_room():
                     for item in source:
-                        window.add(await self._run(fn, (item,), {}, None))
+                        window.add(await self._run(fn, (item,), {}, None, of_stream=True))
                         break
                     else:
                         more = False
@@ -334,7 +342,11 @@ class Tasks:
         reply, asked = None, request.reply
         if number and isinstance(asked, RemoteReply):
             reply = RemoteReply(asked.remote, asked.node, asked.creation, number)
-        cell = Context().run(start_task, self._kernel, fn, tuple(args), kwargs, reply, owner)
+        of_stream = owner is not None and owner.serial == 0  # a node itself
+        linked_to = None if of_stream else owner
+        cell = Context().run(start_task, self._kernel, fn, tuple(args), kwargs, reply, linked_to)
+        if of_stream:
+            self._kernel.monitor_nodes(cell, True)
         request.give(cell.pid)
 
     def _on_stop(self, request: Request) -> None:
@@ -359,7 +371,10 @@ class Outcome(PendingCall):
 
 
 class TaskCell(BodyCell):
-    """The process of a task. It has no mailbox: messages to it are dropped."""
+    """The process of a task. It has no mailbox: messages to it are dropped.
+
+    One that gets `NodeLost` messages belongs to a stream of another node, and ends when the link to that is lost.
+    """
 
     __slots__ = ("_reply",)
 
@@ -370,6 +385,12 @@ class TaskCell(BodyCell):
     def accept(self, message: object) -> None:
         if type(message) is Request:
             super().accept(message)
+        elif type(message) is NodeLost and self._is_of(message.node, message.creation):
+            self.begin_exit(NOCONNECTION)
+
+    def _is_of(self, node: str, creation: int) -> bool:
+        reply = self._reply
+        return isinstance(reply, RemoteReply) and (reply.node, reply.creation) == (node, creation)
 
     def answers_to(self, address: tuple[Any, ...]) -> bool:
         reply = self._reply

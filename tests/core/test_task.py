@@ -837,6 +837,30 @@ def test_a_stream_runs_on_another_node(everywhere: Play) -> None:
     everywhere.two(main)
 
 
+def test_the_tasks_of_a_stream_end_when_the_link_to_their_node_is_lost_and_others_do_not(
+    everywhere: Play,
+) -> None:
+    async def wait_for(n: int) -> None:
+        await asyncio.Event().wait()
+
+    async def main(a: Node, b: Node, world: World) -> None:
+        a.export(wait_for)
+        other = await a.tasks.on(b.name).run_nolink(wait_for, 7)
+        results: list[Any] = []
+        stream = a.tasks.on(b.name).stream(wait_for, range(5), max_concurrency=2, return_exceptions=True)
+        reading = asyncio.create_task(collect(stream, results))
+        await world.settle()
+        assert len(b.processes()) == 3
+        world.cut(a, b)
+        await world.settle()
+        assert b.processes() == [other.pid]
+        assert reading.done()
+        with pytest.raises(NodeDown):
+            await reading
+
+    everywhere.two(main)
+
+
 def test_tasks_and_sys_reach_whole_nodes_over_a_network() -> None:
     async def main() -> None:
         async with Simulation(seed=7, nodes=3, exports=[double, hang, Counter]) as sim:
