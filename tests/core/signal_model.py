@@ -354,7 +354,7 @@ def unexplained(log: list[Line], most: int = 100_000) -> tuple[int, Model] | Non
         number, state = stack.pop()
         if number == len(log):
             return None
-        if number >= furthest[0]:
+        if number > furthest[0] or (number == furthest[0] and len(state.flying) <= len(furthest[1].flying)):
             furthest = number, state
         key = number, state.key()
         if key in seen:

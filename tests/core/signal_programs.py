@@ -7,7 +7,7 @@ out. A log reads as a story: that is how a test that fails tells what happened.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -386,11 +386,15 @@ class Player:
         number, state = found
         line = self.told[number]
         text = f"nothing explains line {number}:\n{self.story(number)}"
-        if isinstance(line, Settled):
-            for who, seen in enumerate(line.views):
-                if state.view(who) != seen:
-                    text += f"\n  p{who} is        {seen}\n  p{who} should be {state.view(who)}"
-        raise AssertionError(f"{text}\n  on the way: {state.flying}")
+        for who, seen in enumerate(line.views if isinstance(line, Settled) else ()):
+            right = state.view(who)
+            for part in fields(View):
+                is_, should = getattr(seen, part.name), getattr(right, part.name)
+                if is_ != should:
+                    text += f"\n   p{who}: {part.name} is {is_!r}; by the rules it could be {should!r}"
+        if state.flying:
+            text += f"\n   still on the way: {state.flying}"
+        raise AssertionError(text)
 
     def story(self, marked: int = -1) -> str:
         lines = (f"{'->' if n == marked else '  '} {n:2} {tell(line)}" for n, line in enumerate(self.told))
