@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from .activation import Activation
 from .calls import Request, no_process
 from .crash import ServerStatus, report_crash
 from .exits import Fate, is_word, verdict
 from .pid import KILL, KILLED, SHUTDOWN, Down, ExitSignal, MonitorRef, Pid
 from .plain import show
 from .runtime import Timer
-from .scheduler import Activation
 from .telling import Log
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .activation import KeptTasks
 from .calls import Deadlines, PendingCall, Request, chain_here, check_cycle, no_process
 from .cell import ALIVE, NOT_NOW, STATES, Cell
 from .codec import Codec
@@ -124,6 +125,7 @@ class Kernel:
             turn_messages=config.turn_messages,
             slow_s=config.slow_s,
         )
+        self.kept_tasks = KeptTasks(self.scheduler, clock)
         self.deadlines = Deadlines(clock)
         self.cells: dict[int, Cell] = {}
         self.services: dict[str, Service] = {}  # what nodes ask of this one, by name: see `node_itself`
@@ -170,6 +172,7 @@ class Kernel:
     def bury(self, cell: Cell) -> None:
         """A cell has become DEAD: what it held is free first, then links and monitors are told."""
         self.cells.pop(cell.pid.serial, None)
+        self.kept_tasks.release(cell)
         if cell.name is not None:
             self._names.pop(cell.name, None)
         for alias in cell.aliases or ():
@@ -230,6 +233,7 @@ class Kernel:
                 self._empty = self.loop.create_future()
             await asyncio.shield(self._empty)  # others may wait for it too
         self.deadlines.close()
+        self.kept_tasks.close()
         if self.scheduler.stacks is not None:
             self.scheduler.stacks.stop()
 
@@ -422,43 +426,48 @@ class Kernel:
     ) -> Any:
         """Call a method of a process and wait for its answer; see `Ref.call` for the errors."""
         cell = self.find(to) if type(to) is Pid else None
-        if cell is not None and self.scheduler.may_run_at_once():
+        if cell is not None and self.scheduler.at_once_left > 0:
+            self.scheduler.at_once_left -= 1
             answer = cell.at_once(method, args, kwargs)
+            if type(answer) is PendingCall:
+                return await self.wait_for(answer, timeout_s)
             if answer is not NOT_NOW:
-                if type(answer) is PendingCall:
-                    return await self.wait_for(answer, timeout_s, _begun)
                 return answer
+        return await self.ask(to, method, args, kwargs, timeout_s)
+
+    async def ask(
+        self,
+        to: Target,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        timeout_s: float | None,
+    ) -> Any:
+        """`call`, by way of the mailbox."""
         chain = chain_here()
         if chain and isinstance(to, Pid):
             check_cycle(chain, to)
         pending = PendingCall(self.loop.create_future(), method, to)
         request = Request(method, args, kwargs, pending, chain)
-        if cell is None:
-            return await self.wait_for(pending, timeout_s, lambda _: self.request(to, request))
-        if timeout_s is not None:
-            self.deadlines.add(timeout_s, pending)
-        try:
-            cell.accept(request)
-            return await pending.future
-        finally:
-            if timeout_s is not None:
-                self.deadlines.discard(timeout_s, pending)
-            if pending.forget is not None:  # it was sent on to another node
-                pending.forget()
+        return await self.wait_for(pending, timeout_s, lambda _: self.request(to, request))
 
     async def wait_for(
-        self, pending: PendingCall, timeout_s: float | None, begin: Callable[[PendingCall], None]
+        self,
+        pending: PendingCall,
+        timeout_s: float | None,
+        begin: Callable[[PendingCall], None] | None = None,
     ) -> Any:
         """Begin a call and wait for its answer; whatever ends the wait, nothing of it stays behind."""
         if timeout_s is not None:
             self.deadlines.add(timeout_s, pending)
         try:
-            begin(pending)
+            if begin is not None:
+                begin(pending)
             return await pending.future
         finally:
             if timeout_s is not None:
                 self.deadlines.discard(timeout_s, pending)
-            if pending.forget is not None:
+            if pending.forget is not None:  # it was sent to another node
                 pending.forget()
 
     # -- links, monitors, exits ----------------------------------------------------------------------------
@@ -623,10 +632,6 @@ def _check_pid(target: object) -> None:
         raise TypeError(
             f"{show(target)} is no pid: that of a ref is `ref.pid`, that of a name `whereis(name)`"
         )
-
-
-def _begun(pending: PendingCall) -> None:
-    """It is under way already."""
 
 
 def node_itself(node: str) -> RemoteName:

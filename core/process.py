@@ -21,6 +21,7 @@ from contextvars import copy_context
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+from .activation import Activation, Steps
 from .calls import HANDLING, Handling, Request
 from .cell import ALIVE, EXITING, Cell
 from .crash import report_late
@@ -28,7 +29,6 @@ from .errors import NotCallable
 from .mailbox import MailboxLimit, MailboxPolicy
 from .match import Match, matches
 from .pid import CANCELLED, NORMAL, Alias, Exit, MonitorRef, Pid, RemoteName
-from .scheduler import Steps
 from .timers import MessageTimer
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class BodyCell(Cell):
 
     def begin(self, steps: Steps) -> None:
         self.context.run(HANDLING.set, Handling((self.pid,)))
-        self.activation = self.kernel.scheduler.start(self, steps, self.context, self.label)
+        self.activation = Activation(self.kernel.scheduler, self, steps, self.context, self.label)
 
     # -- the mailbox ---------------------------------------------------------------------------------------
 

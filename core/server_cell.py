@@ -14,7 +14,8 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from .calls import HANDLING, Handling, PendingCall, Request, no_process
+from .activation import Steps, went_on
+from .calls import HANDLING, Handling, PendingCall, Request, chain_here, no_process
 from .cell import ALIVE, EXITING, NOT_NOW, Cell
 from .control import Errand
 from .crash import ServerStatus, report_late
@@ -25,24 +26,31 @@ from .handlers import NOTHING, Refused, awaiting, did_not_fit
 from .pid import CANCELLED, KILLED, NO_REPLY, Down, Exit, ExitSignal, Pid
 from .plain import plain_error, show
 from .replies import LATER, From, for_the_caller
-from .scheduler import Steps, log
+from .scheduler import log
 from .server_extras import Continue, Extras, IdleTimeout, ReentrantCall
 
 if TYPE_CHECKING:
     from .kernel import Kernel
 
 _TERMINATE = object()  # `terminate` is
+DEPTH_LIMIT = 10  # of calls that are handled in their callers' turns, one inside the other
 _AT_ONCE = object()  # a call in its caller's turn is, which has no `Request`
+
+
+def _first_step(handling: Handling, steps: Steps) -> Any:
+    HANDLING.set(handling)
+    return steps.send(None)
 
 
 class ServerCell(Cell):
     """A process whose body is a `GenServer`."""
 
-    __slots__ = ("_budget", "_current", "_handling", "_said_goodbye", "extras", "server")
+    __slots__ = ("_budget", "_current", "_handling", "_plain", "_said_goodbye", "extras", "server")
 
     def __init__(self, kernel: "Kernel", pid: Pid, context: Any, server: GenServer) -> None:
         super().__init__(kernel, pid, context, type(server).__qualname__)
         self.server = server
+        self._plain = server._quorate_plain
         self._current: object = NOTHING
         self._handling: Handling | None = None
         self._said_goodbye = False
@@ -62,8 +70,6 @@ class ServerCell(Cell):
         if self.control is not None and self.control.redirected(message):
             return
         if self.mailbox is None:
-            if not self.scheduled and type(message) is Request and self._begin_task(message):
-                return
             self.mailbox = deque((message,))
         elif self.limit is None or self.admits(message):
             self.mailbox.append(message)
@@ -89,7 +95,8 @@ class ServerCell(Cell):
         if steps is None:
             self.rest()
         else:
-            self.activation = self.kernel.scheduler.start(self, steps, self.context, self.label)
+            self.activation = self.kernel.kept_tasks.of(self)
+            self.activation.begin(steps)
         return budget - self._budget
 
     def rest(self) -> None:
@@ -183,17 +190,18 @@ class ServerCell(Cell):
     # -- an idle server, without a turn of the scheduler ---------------------------------------------------
 
     def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """See `Cell.at_once`: a `def` method runs here and now, in the process's own context."""
-        method = self.server._quorate_plain.get(name)
+        """See `Cell.at_once`: a method's first step runs here and now, in the process's own context. A `def` has no other."""
         if (
-            method is None
-            or self.scheduled
-            or self.mailbox is not None
+            self.scheduled
             or self.control is not None
+            or self.mailbox is not None
             or self.state != ALIVE
-            or (self.extras is not None and self.extras.starting)
+            or (self.extras is not None and not self._may_at_once(self.extras))
         ):
             return NOT_NOW
+        method = self._plain.get(name)
+        if method is None:
+            return self._step_at_once(name, args, kwargs)
         self.scheduled = True  # whatever comes meanwhile waits its turn
         self._current = _AT_ONCE
         scheduler = self.kernel.scheduler
@@ -201,30 +209,94 @@ class ServerCell(Cell):
         try:
             result = self.context.run(method, self.server, *args, **kwargs)
         except BaseException as error:  # noqa: BLE001 -- as in `_begin`
-            request = self._at_once_request(name, args, kwargs)
-            self._failed(error, frames=1)
-            self.rest()
-            return request.reply
+            return self._failed_at_once(error, name, args, kwargs, frames=1)
         if scheduler.monotonic() - began > scheduler.slow_s:
             scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")
         if type(result) is CoroutineType:
+            return self._step_at_once(name, args, kwargs, result)
+        if self._current is _AT_ONCE and result is not LATER:
+            self._current = NOTHING
+            if self.mailbox is None and self.control is None and self.extras is None and self.state == ALIVE:
+                self.scheduled = False
+            else:
+                self.rest()
+            return result
+        return self._answered_at_once(result, name, args, kwargs)
+
+    def _may_at_once(self, extras: Extras) -> bool:
+        """`at_once` of a server with extras."""
+        extras.active = True
+        return not extras.starting
+
+    def _step_at_once(
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], steps: Steps | None = None
+    ) -> Any:
+        """`at_once` of a coroutine: of an `async def` method, or one that a `def` method has returned."""
+        kernel = self.kernel
+        scheduler = kernel.scheduler
+        if steps is None:
+            server = self.server
+            method = server._quorate_methods.get(name)
+            if method is None or name in server._quorate_reentrant or scheduler.depth >= DEPTH_LIMIT:
+                return NOT_NOW
+            self.scheduled = True
+            self._current = _AT_ONCE
+            try:
+                steps = method(server, *args, **kwargs)  # no line of it runs yet
+            except BaseException as error:  # noqa: BLE001 -- as in `_begin`
+                return self._failed_at_once(error, name, args, kwargs, frames=1)
+        chain = chain_here()
+        self._handling = handling = Handling((*chain, self.pid) if chain else (self.pid,))
+        self.activation = activation = kernel.kept_tasks.of(self)
+        scheduler.depth += 1
+        began = scheduler.monotonic()
+        try:
+            awaited = activation.first_step(handling, steps)
+        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
+            return self._failed_at_once(error, name, args, kwargs)
+        finally:
+            scheduler.depth -= 1
+            if scheduler.monotonic() - began > scheduler.slow_s:
+                scheduler.report_slow(self.describe(), scheduler.monotonic() - began, went_on(steps))
+        if awaited is activation.finished:
+            return self._answered_at_once(activation.finished.value, name, args, kwargs)
+        request = self._at_once_request(name, args, kwargs)
+        request.chain = chain
+        activation.go_on(awaited)
+        return request.reply
+
+    def _answered_at_once(
+        self, result: object, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if self._current is _AT_ONCE and result is not LATER:
+            self._current = NOTHING
+            if self._handling is not None:
+                self._handling.done = True
+                self._handling = None
+        else:  # the method asked for its request
             request = self._at_once_request(name, args, kwargs)
-            self._start_task(request, result)
-            return request.reply
-        if self._current is not _AT_ONCE or result is LATER:  # the method asked for its request
-            request = self._at_once_request(name, args, kwargs)
-            pending = request.reply
             self._succeeded(result)
-            self.rest()
-            return pending
-        self._current = NOTHING
-        if self.mailbox is None and self.state == ALIVE and self.control is None and self.extras is None:
+            result = request.reply
+        if self.mailbox is None and self.control is None and self.extras is None and self.state == ALIVE:
             self.scheduled = False
+            self.activation = None
         else:
-            if self.extras is not None:
-                self.extras.active = True
             self.rest()
         return result
+
+    def _failed_at_once(
+        self,
+        error: BaseException,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        frames: int = 0,
+    ) -> Any:
+        request = self._at_once_request(name, args, kwargs)
+        self._failed(error, frames=frames)
+        self.rest()
+        return request.reply
 
     def _at_once_request(
         self, name: str = "", args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -239,37 +311,6 @@ class ServerCell(Cell):
             if type(request.reply) is PendingCall:
                 request.reply.method = name
         return request
-
-    def _begin_task(self, request: Request) -> bool:
-        """Begin an `async def` method in its task, which first runs in a later turn of the loop. False: it is none."""
-        server = self.server
-        method = server._quorate_methods.get(request.method)
-        if method is None or request.method in server._quorate_plain or self.control is not None:
-            return False
-        if self.extras is not None:
-            if self.extras.starting and not self._is_reentrant(request):
-                return False
-            self.extras.active = True
-        self.scheduled = True
-        self._current = request
-        try:
-            steps = method(server, *request.args, **request.kwargs)  # no line of it runs yet
-        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
-            self._failed(error, frames=1)
-            self.rest()
-            return True
-        if self._is_reentrant(request):
-            self._start_reentrant(request, steps)
-            self.rest()
-        else:
-            self._start_task(request, steps)
-        return True
-
-    def _start_task(self, request: Request, steps: Steps) -> None:
-        self._current = request
-        self._handling = Handling((*request.chain, self.pid) if request.chain else (self.pid,))
-        self.context.run(HANDLING.set, self._handling)
-        self.activation = self.kernel.scheduler.start(self, steps, self.context, self.label)
 
     # -- calls beside one another --------------------------------------------------------------------------
 
@@ -534,7 +575,8 @@ class ServerCell(Cell):
     def _following(self) -> Steps | None:
         """The next coroutine for the same task; none when the process ends: `terminate` gets a task of its own,
         which nobody has cancelled."""
-        return self._pump() if self.state == ALIVE else None
+        clean = self.activation is not None and self.activation.is_clean()
+        return self._pump() if clean and self.state == ALIVE else None
 
     # -- its end -------------------------------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .activation import Activation, Steps
 from .calls import Handling, Request
 from .pid import Pid
 from .runtime import Timer
-from .scheduler import Activation, Steps
 
 if TYPE_CHECKING:
     from .server_cell import ServerCell
@@ -146,11 +146,7 @@ class ReentrantCall(Handling):
         return self.cell.pid
 
     def start(self, steps: Steps, context: Any) -> None:
-        scheduler = self.cell.kernel.scheduler
-        self.activation = _Beginning(scheduler, self, steps)
-        self.activation.task = asyncio.Task(
-            self.activation, loop=scheduler.loop, name=self.cell.label, context=context
-        )
+        self.activation = _Beginning(self.cell.kernel.scheduler, self, steps, context, self.cell.label)
 
     def cancel(self) -> None:
         if self.activation is not None:

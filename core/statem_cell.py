@@ -12,6 +12,7 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
+from .activation import Steps
 from .calls import PendingCall, Request, chain_here
 from .cell import ALIVE, EXITING, NOT_NOW
 from .control import Errand
@@ -20,7 +21,6 @@ from .handlers import NOTHING, Refused, awaiting, did_not_fit
 from .plain import show
 from .replies import LATER
 from .runtime import Timer
-from .scheduler import Steps
 from .server_cell import ServerCell
 from .statem_machine import Decision, Effect, Keep, Machine, SetTimer, Which
 
@@ -156,11 +156,9 @@ class StatemCell(ServerCell):
         if steps is None:
             self.rest()
         else:
-            self.activation = scheduler.start(self, steps, self.context, self.label)
+            self.activation = self.kernel.kept_tasks.of(self)
+            self.activation.begin(steps)
         return pending
-
-    def _begin_task(self, request: Request) -> bool:
-        return False
 
     def set_idle_timeout(self, timeout_s: float | None) -> None:
         raise TypeError(f"{self.label}: a GenStatem has timeouts of its own, and no idle_timeout_s")

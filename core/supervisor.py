@@ -138,6 +138,7 @@ class Supervisor(GenServer):
         problem = self._problem()
         if problem is not None:
             raise ConfigError(f"{type(self).__qualname__}: {problem}")
+        self._begun = False  # all children have started
         self._ready: asyncio.Future[None] | None = None
         self._failure: ChildStartFailed | None = None
         self._failures: dict[Key, BaseException] = {}  # of children that could not be restarted
@@ -253,6 +254,7 @@ class Supervisor(GenServer):
         except ChildStartFailed as failure:
             self._failure = failure
             raise Exit((SHUTDOWN, ("failed_to_start_child", failure.child))) from None
+        self._begun = True
         if self._ready is not None and not self._ready.done() and self._quorate_cell.state == ALIVE:
             self._ready.set_result(None)
 
@@ -427,6 +429,8 @@ async def begin(cell: ServerCell) -> None:
     if server._tree is None:
         cell.begin_exit(SHUTDOWN)
         raise ConfigError(f"{cell.label}.__init__ must call super().__init__([child(...), ...])")
+    if server._begun and cell.state == ALIVE:
+        return
     ready: asyncio.Future[None] = kernel.loop.create_future()
     server._ready = ready
 

@@ -28,6 +28,7 @@ from contextvars import Context, copy_context
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
+from .activation import Steps
 from .calls import PendingCall, Reply, Request, process_here
 from .cell import ALIVE
 from .errors import CalleeExited, CallTimeout, DecodeError, NotCallable, QuorateError, RemoteError
@@ -38,7 +39,6 @@ from .pid import NOCONNECTION, SHUTDOWN, NodeLost, Pid
 from .plain import plain_error, show
 from .process import BodyCell
 from .remote import RemoteReply
-from .scheduler import Steps
 from .task_stream import Window
 from .timers import timeout
 

@@ -28,6 +28,7 @@ from tests.support import ManualClock, SeededEntropy, turns
 A, B, C = "a@127.0.0.1:9101", "b@127.0.0.1:9102", "c@127.0.0.1:9103"
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
 ALL_LOOPS = [*LOOPS, "simulation"]
+HANGS_S = 60.0  # a test that waits for ever says where it waits
 
 
 def run_on(loop: str, main: Callable[[], Awaitable[None]]) -> None:
@@ -49,7 +50,8 @@ def run_on(loop: str, main: Callable[[], Awaitable[None]]) -> None:
 
     async def guarded() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
-        await main()
+        async with asyncio.timeout(HANGS_S):
+            await main()
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(guarded())

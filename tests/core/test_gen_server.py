@@ -19,6 +19,7 @@ from quorate.core import (
     RemoteError,
     RemoteName,
 )
+from quorate.core.activation import KEPT_S
 from tests.core.conftest import Play
 from tests.core.nodes import World
 from tests.core.servers import Counter
@@ -449,7 +450,7 @@ def test_an_idle_server_has_no_task_no_queue_and_no_timer(play: Play) -> None:
         before = asyncio.all_tasks()
         await ref.call(Counter.incr)
         await ref.call(Counter.slowly)
-        await turns()
+        await world.clock.pass_time(KEPT_S)  # a server that has just used a task keeps it a moment
         cell = node.kernel.find(ref.pid)
         assert cell is not None
         assert asyncio.all_tasks() == before

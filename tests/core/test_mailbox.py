@@ -198,6 +198,7 @@ def test_a_patient_sender_goes_on_when_the_receiver_is_gone(everywhere: Play, ad
         cell = node.kernel.cells[ref.pid.serial]
         node.kernel.register(cell, "slow")
         to: Any = {"pid": ref.pid, "name": "slow", "alias": node.kernel.new_alias(cell)}[address]
+        await world.settle()
         ref.send("full")
 
         async def sender(self: Process) -> None:
@@ -381,6 +382,7 @@ def test_a_server_handles_priority_messages_first_and_none_after_its_alias_is_of
         server: Slow = b.kernel.cells[pid.serial].server  # type: ignore[attr-defined]
         alias = await ref.call(Hasty.give_alias)
         ref.cast(Hasty.wait)
+        await world.settle()
         ref.send("plain")
         a.send(alias, "urgent")
         a.send(alias, "no limit holds for it")

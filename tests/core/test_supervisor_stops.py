@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from quorate.core import Node, Process, Supervisor, child
+from quorate.core.activation import KEPT_S
 from tests.core.conftest import Play
 from tests.core.nodes import World
 from tests.core.trees import Book, Stubborn, Trapping, Worker, body, crash, deaf, pid_of, statuses
@@ -91,6 +92,7 @@ def test_a_child_that_stopped_in_time_leaves_no_timer(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         tree = await node.start(Supervisor, [child(Worker, [], "w").options(shutdown_s=2.0)])
         await tree.within(10.0).call(Supervisor.terminate_child, "Worker")
+        await world.clock.pass_time(KEPT_S)
         due = world.clock.next_due()
         assert due is None or due > world.clock.monotonic() + 2.0
 
