@@ -33,6 +33,7 @@ DEEDS = (
     *OFTEN, *OFTEN, *OFTEN, "link", "monitor", "spawn", "spawn_link", "spawn_monitor", "leave", "leave", "trap", "trap", "wait", "wait",
     "register", "register", "unregister", "whereis", "send_to_name",
 )  # fmt: skip
+STEERED = ("deliver", "cut", "join")  # by nobody: see `Stage.steer`
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class Player:
 
     async def step(self, number: int, step: Step) -> None:
         free = [who for who, order in sorted(self.orders.items()) if not order.done()]
-        if step.what not in DEEDS:
+        if step.what in STEERED:
             line = self.stage.steer(step)
             if line is not None:
                 self.log.append(line)
@@ -206,6 +207,9 @@ class Player:
             case "unlink":
                 links = self.view(who).links
                 return what, (links[step.other % len(links)] if links and value else other,)
+            case "flip":  # the link with another process
+                other = (who + 1) % len(self.pids) if other == who else other
+                return "unlink" if other in self.view(who).links else "link", (other,)
             case "link" | "monitor":
                 return what, (other,)
             case "exit":

@@ -111,7 +111,7 @@ def test_what_two_processes_on_two_nodes_send_each_other_arrives_in_the_order_se
 
 def test_links_made_and_undone_at_both_ends_at_once_are_the_same_at_both_ends_in_the_end() -> None:
     with Theatre("asyncio", in_memory) as theatre:
-        deeds = ("link",) * 4 + ("unlink",) * 4 + ("leave",)
+        deeds = ("flip",) * 8 + ("link", "unlink", "leave")
         places = st.sampled_from([(0, 1), (3, 1), (0, 4), (3, 4)])
 
         @runs(600)
