@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from .errors import CallCycle, CallTimeout, NoProcess
 from .pid import Pid
 from .runtime import Clock, Timer
+from .timers import check_delay
 
 
 class Reply(Protocol):
@@ -115,9 +116,10 @@ class Deadlines:
         return sum(len(waiting) for waiting in self._waiting.values())
 
     def add(self, timeout_s: float, call: PendingCall) -> None:
-        """Expire `call` after `timeout_s` seconds, unless it is discarded first."""
+        """Expire `call` after `timeout_s` seconds, unless it is discarded first. Raises `ValueError`."""
         waiting = self._waiting.get(timeout_s)
         if waiting is None:
+            check_delay(timeout_s)
             waiting = self._waiting[timeout_s] = {}
         waiting[call] = self._clock.monotonic() + timeout_s
         if timeout_s not in self._timers:

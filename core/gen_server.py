@@ -115,7 +115,7 @@ class GenServer:
 
     @idle_timeout_s.setter
     def idle_timeout_s(self, timeout_s: float | None) -> None:
-        if timeout_s is not None and timeout_s <= 0:
+        if timeout_s is not None and not timeout_s > 0:
             raise ValueError(f"a timeout must be over 0 seconds, not {timeout_s:g}")
         self._quorate_cell.set_idle_timeout(timeout_s)
 

@@ -29,7 +29,7 @@ from .errors import NotCallable
 from .mailbox import MailboxLimit, MailboxPolicy
 from .match import Match, matches
 from .pid import CANCELLED, NORMAL, Alias, Exit, MonitorRef, Pid, RemoteName
-from .timers import MessageTimer
+from .timers import MessageTimer, check_delay
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -248,6 +248,7 @@ class BodyCell(Cell):
                     raise TimeoutError(f"no matching message in {timeout_s:g} s")
                 self._waiter = self.kernel.loop.create_future()
                 if timer is None and timeout_s is not None:
+                    check_delay(timeout_s)
                     timer = self.kernel.clock.call_later(timeout_s, self._wake)
                     due = self.kernel.clock.monotonic() + timeout_s
                 await self._waiter

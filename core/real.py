@@ -8,6 +8,7 @@ kernel said that the bytes are on the disk.
 
 import asyncio
 import errno
+import math
 import os
 import random
 import secrets
@@ -78,6 +79,8 @@ class RealClock:
         return time.time()
 
     def call_later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> Timer:
+        if math.isnan(delay_s):
+            raise ValueError("a delay must be a number of seconds: asyncio would keep no other timer either")
         return asyncio.get_running_loop().call_later(delay_s, callback, *args)
 
 

@@ -85,7 +85,7 @@ class Ref(Generic[S_co]):
 
     def within(self, timeout_s: float | None) -> "Ref[S_co]":
         """The same ref with another timeout for its calls, in seconds; None: wait for ever."""
-        if timeout_s is not None and timeout_s <= 0:
+        if timeout_s is not None and not timeout_s > 0:
             raise ValueError(f"a timeout must be over 0 seconds, not {timeout_s:g}")
         return Ref(self._kernel, self.pid, timeout_s)
 

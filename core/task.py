@@ -230,7 +230,7 @@ class Tasks:
         """
         if max_concurrency < 1:
             raise ValueError(f"max_concurrency must be 1 or more, not {max_concurrency}")
-        if timeout_s is not None and timeout_s <= 0:
+        if timeout_s is not None and not timeout_s > 0:
             raise ValueError(f"a timeout must be over 0 seconds, not {timeout_s:g}")
         if on_timeout not in ("exit", "kill_task"):
             raise ValueError(f"on_timeout is 'exit' or 'kill_task', not {on_timeout!r:.100}")

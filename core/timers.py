@@ -1,11 +1,18 @@
 """Waiting by the `Clock` port: what `asyncio.sleep` and `asyncio.timeout` are by the loop's clock."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from .runtime import Clock, Timer
+
+
+def check_delay(delay_s: float) -> None:
+    """Raise `ValueError` for what is not a number: in a loop that is given such a time, no other timer is kept either."""
+    if math.isnan(delay_s):
+        raise ValueError(f"a time must be a number of seconds, not {delay_s}")
 
 
 async def sleep(clock: Clock, delay_s: float) -> None:
@@ -38,6 +45,7 @@ class MessageTimer:
         act: Callable[[], object],
         among: "dict[MessageTimer, None] | None" = None,
     ) -> None:
+        check_delay(delay_s)
         self._clock = clock
         self._among = among
         if among is not None:
@@ -69,10 +77,13 @@ class MessageTimer:
 class timeout:
     """`async with timeout(clock, delay_s):` cancels the body when time is up and raises `TimeoutError`.
 
-    `delay_s` of None sets no bound. A cancellation from elsewhere passes through as `CancelledError`.
+    `delay_s` of None sets no bound; not a number raises `ValueError`. A cancellation from elsewhere passes through as
+    `CancelledError`.
     """
 
     def __init__(self, clock: Clock, delay_s: float | None) -> None:
+        if delay_s is not None:
+            check_delay(delay_s)
         self._clock = clock
         self._delay_s = delay_s
         self._timer: Timer | None = None

@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 
+from quorate.core import Process
 from quorate.core.real import RealClock
 from quorate.core.timers import sleep, timeout
+from tests.core.nodes import World
+from tests.core.servers import Counter
 from tests.support import ManualClock, run, turns
 
 
@@ -161,3 +164,40 @@ def test_both_work_on_the_real_clock() -> None:
                 await asyncio.Event().wait()
 
     run(main())
+
+
+def test_a_time_that_is_no_number_is_refused_wherever_it_is_given() -> None:
+    nan = float("nan")
+
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    async def body(self: Process, errors: list[str]) -> None:
+        for attempt in (self.receive(timeout_s=nan), (await self.tasks.run(wait)).result(timeout_s=nan)):
+            try:
+                await attempt
+            except ValueError as error:
+                errors.append(str(error))
+
+    async def main() -> None:
+        world = World()
+        node = await world.node()
+        ref = await node.start(Counter)
+        errors: list[str] = []
+        pid = node.spawn(body, errors)
+        for refused in (
+            lambda: node.send_after(nan, ref.pid, "never"),
+            lambda: ref.within(nan),
+            lambda: node.tasks.stream(asyncio.sleep, [1], timeout_s=nan),
+            lambda: RealClock().call_later(nan, print),
+        ):
+            with pytest.raises(ValueError, match=r"nan|number"):
+                refused()
+        with pytest.raises(ValueError, match="nan"):
+            await node.sys.get_state(ref, timeout_s=nan)
+        assert node.kernel.deadlines._waiting == {}
+        await node.down(pid)
+        assert len(errors) == 2
+        await world.close()
+
+    asyncio.run(main())
