@@ -18,7 +18,7 @@ from .activation import KeptTasks
 from .calls import Deadlines, PendingCall, Request, chain_here, check_cycle, no_process
 from .cell import ALIVE, NOT_NOW, STATES, Cell
 from .codec import Codec
-from .errors import Busy, CallCycle, CallError, LocalNameTaken, QuorateError, RemoteError
+from .errors import Busy, CallCycle, CallError, ConfigError, LocalNameTaken, QuorateError, RemoteError
 from .mailbox import USUAL_LIMIT, Crowding, MailboxLimit
 from .oversight import Oversight
 from .pid import NOPROC, SHUTDOWN, Alias, Down, MonitorRef, Pid, RemoteName
@@ -40,14 +40,24 @@ Service = Callable[[Request], object]  # answers by `give` or `refuse`, now or l
 
 @dataclass(frozen=True, slots=True)
 class ProcessConfig:
-    """How the processes of a node are run. Times in seconds."""
+    """How the processes of a node are run. Times in seconds. Raises `ConfigError`."""
 
     call_timeout_s: float = 5.0  # of a call without `within`
-    exit_deadline_s: float = 5.0  # for `finally` blocks and `terminate`, before a process is abandoned
-    slow_s: float = 0.2  # a process that holds the loop for longer is reported
+    exit_deadline_s: float = (
+        5.0  # for `finally` blocks and `terminate`, before a process is abandoned; inf: never
+    )
+    slow_s: float = 0.2  # a process that holds the loop for longer is reported; inf: none is
     slice_messages: int = 128  # one process handles at most so many before another has its turn
     turn_messages: int = 1024  # all processes together, before the loop looks at sockets and timers
     mailbox: MailboxLimit | None = USUAL_LIMIT  # of each process, unless it sets its own; None: no limit
+
+    def __post_init__(self) -> None:
+        for name in ("call_timeout_s", "exit_deadline_s", "slow_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be over 0 seconds, not {getattr(self, name)}")
+        for name in ("slice_messages", "turn_messages"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be 1 or more, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ code as well as for processes.
 
 import asyncio
 import contextvars
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
@@ -141,7 +142,7 @@ class Node:
             config=self._config,
             remote=self._remote,
         )
-        if self.runtime.watch_stack is not None:
+        if self.runtime.watch_stack is not None and self._config.slow_s < math.inf:
             kernel.scheduler.stacks = self.runtime.watch_stack(self._config.slow_s)
         codec.extend(Ref, Code.REF, lambda ref: ref.pid, lambda pid: _ref(kernel, pid))
         self._kernel = self._remote.kernel = kernel

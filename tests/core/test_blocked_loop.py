@@ -7,7 +7,17 @@ from typing import Any, cast
 
 import pytest
 
-from quorate.core import GenServer, Network, Node, Process, ProcessConfig, RealClock, Runtime, real_runtime
+from quorate.core import (
+    ConfigError,
+    GenServer,
+    Network,
+    Node,
+    Process,
+    ProcessConfig,
+    RealClock,
+    Runtime,
+    real_runtime,
+)
 from quorate.core.real import RealStackWatch
 from tests.core.conftest import Play
 from tests.core.nodes import LOOPS, A, World, run_on
@@ -162,3 +172,20 @@ def test_on_the_real_runtime_a_report_ends_where_the_library_begins(
 
     caplog.set_level(logging.WARNING)
     run_on(loop, main)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"slice_messages": 0}, {"turn_messages": 0}, {"slow_s": 0}, {"call_timeout_s": float("nan")}]
+)
+def test_a_config_with_which_a_node_would_spin_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        ProcessConfig(**wrong)
+
+
+def test_an_infinite_limit_reports_nobody_and_watches_nothing() -> None:
+    async def main() -> None:
+        node = Node(A, runtime=real_runtime(), creation=1, config=ProcessConfig(slow_s=float("inf")))
+        async with node:
+            assert node.kernel.scheduler.stacks is None
+
+    run_on("asyncio", main)
