@@ -31,7 +31,7 @@ ALL_LOOPS = [*LOOPS, "simulation"]
 HANGS_S = 60.0  # a test that waits for ever says where it waits
 
 
-def run_on(loop: str, main: Callable[[], Awaitable[None]]) -> None:
+def run_on(loop: str, main: Callable[[], Awaitable[None]], *, hangs_s: float | None = HANGS_S) -> None:
     """Run `main` on a loop of that kind; whatever reaches the loop's exception handler fails the test."""
     if loop == "simulation":
         from quorate.jepsen_like.simulation import simulate
@@ -50,7 +50,7 @@ def run_on(loop: str, main: Callable[[], Awaitable[None]]) -> None:
 
     async def guarded() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
-        async with asyncio.timeout(HANGS_S):
+        async with asyncio.timeout(hangs_s):
             await main()
 
     with asyncio.Runner(loop_factory=factory) as runner:

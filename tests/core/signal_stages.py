@@ -151,7 +151,7 @@ class Theatre:
     def play(self, program: Program, *, settling: bool) -> None:
         """Play a program and judge it. `settling`: after each step everything arrives."""
         if self._over is not None:
-            raise self._over
+            raise RuntimeError("the stage is closed") from self._over
         self._programs.put((program, settling))
         outcome = self._outcomes.get()
         if isinstance(outcome, BaseException):
@@ -173,7 +173,7 @@ class Theatre:
 
     def _run(self) -> None:
         try:
-            run_on(self._loop, self._serve)
+            run_on(self._loop, self._serve, hangs_s=None)  # how long depends on how many play
         except BaseException as error:  # noqa: BLE001 -- told to the test
             self._over = error
             self._outcomes.put(error)
