@@ -43,9 +43,7 @@ class ProcessConfig:
     """How the processes of a node are run. Times in seconds. Raises `ConfigError`."""
 
     call_timeout_s: float = 5.0  # of a call without `within`
-    exit_deadline_s: float = (
-        5.0  # for `finally` blocks and `terminate`, before a process is abandoned; inf: never
-    )
+    exit_deadline_s: float = 5.0  # for `finally` and `terminate`, before a process is abandoned; inf: never
     slow_s: float = 0.2  # a process that holds the loop for longer is reported; inf: none is
     slice_messages: int = 128  # one process handles at most so many before another has its turn
     turn_messages: int = 1024  # all processes together, before the loop looks at sockets and timers
