@@ -331,6 +331,9 @@ class Kernel:
         Raises `EncodeError` and the like for other nodes, `Busy` when there is no room.
         """
         cell: Cell | None
+        if type(to) is Pid and (cell := self.cells.get(to.serial)) is not None and cell.pid is to:
+            cell.accept(message)  # what the rest comes to, most often
+            return
         if isinstance(to, str):
             cell = self._names.get(to)
         elif to.node != self.name:

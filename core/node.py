@@ -301,7 +301,7 @@ class Node:
 
     def send(self, to: Pid | RemoteName | Alias | str, message: object) -> None:
         """As `Process.send`, from plain asyncio code."""
-        self.kernel.send(to, message)
+        (self._kernel or self.kernel).send(to, message)
 
     def send_after(self, delay_s: float, to: Pid | RemoteName | Alias | str, message: object) -> MessageTimer:
         """Send a message in `delay_s` seconds, unless the timer is cancelled."""

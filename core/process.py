@@ -26,6 +26,7 @@ from .calls import HANDLING, Handling, Request
 from .cell import ALIVE, EXITING, Cell
 from .crash import report_late
 from .errors import NotCallable
+from .handlers import NOTHING
 from .mailbox import MailboxLimit, MailboxPolicy
 from .match import Match, matches
 from .pid import CANCELLED, NORMAL, Alias, Exit, MonitorRef, Pid, RemoteName
@@ -86,6 +87,8 @@ class Process:
         cell = self._cell
         if not isinstance(cell, BodyCell):
             raise TypeError(f"{cell.describe()} has no receive: its messages come to its methods and hooks")
+        if match is None and (message := cell.take_now()) is not NOTHING:
+            return message
         return await cell.receive(match, timeout_s)
 
     def link(self, pid: Pid) -> None:
@@ -223,18 +226,43 @@ class BodyCell(Cell):
         elif self.state == ALIVE:
             if self.mailbox is None:
                 self.mailbox = deque((message,))
-            elif self.limit is None or self.admits(message):
+            elif (limit := self.limit) is None or len(self.mailbox) < limit.messages or self.admits(message):
                 self.mailbox.append(message)
             else:
                 return
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
 
+    def take_now(self) -> Any:
+        """The first message; `NOTHING` when none waits, or when there is more to be thought of: see `receive`."""
+        mailbox = self.mailbox
+        if (
+            mailbox is None
+            or self.urgent is not None
+            or self._quota <= 1
+            or self._waiter is not None
+            or self.state != ALIVE
+        ):
+            return NOTHING
+        self._quota -= 1
+        message = mailbox.popleft()
+        if not mailbox:
+            self.mailbox = None
+        crowding = self.kernel.crowding
+        if crowding.crowded:
+            crowding.eased(self, len(mailbox))
+        return message
+
     async def receive(self, match: Any, timeout_s: float | None) -> Any:
         """See `Process.receive`."""
         if self._waiter is not None:
             raise RuntimeError(f"{self.describe()} is in receive already: only one receive at a time")
-        await self._be_fair()
+        self._quota -= 1
+        if (
+            self._quota <= 0
+        ):  # a body that always finds a message never waits: others run every so many messages
+            self._quota = self.kernel.config.slice_messages
+            await asyncio.sleep(0)
         seen, looked_at = 0, self.mailbox  # so many of these did not match
         timer, due, expired = None, 0.0, timeout_s is not None and timeout_s <= 0
         try:
@@ -259,13 +287,6 @@ class BodyCell(Cell):
             self._waiter = None
             if timer is not None:
                 timer.cancel()
-
-    async def _be_fair(self) -> None:
-        """A body that always finds a message never waits: let others run every so many messages."""
-        self._quota -= 1
-        if self._quota <= 0:
-            self._quota = self.kernel.config.slice_messages
-            await asyncio.sleep(0)
 
     def accept_first(self, message: object) -> None:
         if self.state == ALIVE:

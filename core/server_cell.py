@@ -71,7 +71,7 @@ class ServerCell(Cell):
             return
         if self.mailbox is None:
             self.mailbox = deque((message,))
-        elif self.limit is None or self.admits(message):
+        elif (limit := self.limit) is None or len(self.mailbox) < limit.messages or self.admits(message):
             self.mailbox.append(message)
         else:
             return
@@ -216,7 +216,13 @@ class ServerCell(Cell):
             return self._step_at_once(name, args, kwargs, result)
         if self._current is _AT_ONCE and result is not LATER:
             self._current = NOTHING
-            if self.mailbox is None and self.control is None and self.extras is None and self.state == ALIVE:
+            if (
+                self.mailbox is None
+                and self.urgent is None
+                and self.control is None
+                and self.extras is None
+                and self.state == ALIVE
+            ):
                 self.scheduled = False
             else:
                 self.rest()
@@ -277,7 +283,13 @@ class ServerCell(Cell):
             request = self._at_once_request(name, args, kwargs)
             self._succeeded(result)
             result = request.reply
-        if self.mailbox is None and self.control is None and self.extras is None and self.state == ALIVE:
+        if (
+            self.mailbox is None
+            and self.urgent is None
+            and self.control is None
+            and self.extras is None
+            and self.state == ALIVE
+        ):
             self.scheduled = False
             self.activation = None
         else:

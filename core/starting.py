@@ -47,7 +47,10 @@ def start(
 
 
 def _initialise(cell: ServerCell, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    HANDLING.set(None)
+    if (
+        HANDLING.get() is not None
+    ):  # (a context that is not changed shares all it has with that of who starts it)
+        HANDLING.set(None)
     server = cell.server
     run_init(server, args, kwargs)
     cell.initialised()

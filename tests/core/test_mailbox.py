@@ -399,6 +399,36 @@ def test_a_server_handles_priority_messages_first_and_none_after_its_alias_is_of
     wherever.two(main)
 
 
+def test_a_priority_message_that_comes_while_a_call_is_handled_at_once_is_handled_next(
+    everywhere: Play,
+) -> None:
+    class Hurrying(GenServer):
+        def __init__(self) -> None:
+            self.heard: list[object] = []
+            self.alias = self.process.alias(priority=True)
+
+        def hurry(self, node: Node) -> None:
+            node.send(self.alias, "urgent")
+
+        async def hurry_too(self, node: Node) -> None:
+            node.send(self.alias, "urgent too")
+
+        def handle_info(self, message: Any) -> None:
+            self.heard.append(message)
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Hurrying)
+        server: Any = node.kernel.cells[ref.pid.serial].server  # type: ignore[attr-defined]
+        await ref.call(Hurrying.hurry, node)
+        await world.settle()
+        assert server.heard == ["urgent"]
+        await ref.call(Hurrying.hurry_too, node)
+        await world.settle()
+        assert server.heard == ["urgent", "urgent too"]
+
+    everywhere.one(main)
+
+
 def test_priority_messages_end_with_their_process_and_move_with_a_mailbox(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Counter)
