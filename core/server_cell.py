@@ -3,20 +3,19 @@
 The cell takes messages off its mailbox in `_pump`, which runs inside the process's own context, either in a turn of
 the scheduler or, behind an `async def` handler, in that handler's task. So an idle server is a record and the user's
 object, and a busy one handles many messages per turn. Calls of `@reentrant` methods run beside, in tasks of their own
-(`server_extras.py`). What must never happen here: two other messages are in progress at once, or one starts while the
+(`server_extras.py`); calls of idle servers need no turn at all (`prompt_cell.py`). What must never happen here: two other messages are in progress at once, or one starts while the
 process is held or its gate is closed.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from .activation import Steps, went_on
-from .calls import HANDLING, Handling, PendingCall, Request, chain_here, no_process
-from .cell import ALIVE, EXITING, NOT_NOW, Cell
+from .activation import Steps
+from .calls import HANDLING, Handling, Request, no_process
+from .cell import ALIVE, EXITING, Cell
 from .control import Errand
 from .crash import ServerStatus, report_late
 from .errors import CalleeExited, NotCallable, RemoteError
@@ -33,13 +32,6 @@ if TYPE_CHECKING:
     from .kernel import Kernel
 
 _TERMINATE = object()  # `terminate` is
-DEPTH_LIMIT = 10  # of calls that are handled in their callers' turns, one inside the other
-_AT_ONCE = object()  # a call in its caller's turn is, which has no `Request`
-
-
-def _first_step(handling: Handling, steps: Steps) -> Any:
-    HANDLING.set(handling)
-    return steps.send(None)
 
 
 class ServerCell(Cell):
@@ -187,143 +179,6 @@ class ServerCell(Cell):
                 return steps
         return None
 
-    # -- an idle server, without a turn of the scheduler ---------------------------------------------------
-
-    def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """See `Cell.at_once`: a method's first step runs here and now, in the process's own context. A `def` has no other."""
-        if (
-            self.scheduled
-            or self.control is not None
-            or self.mailbox is not None
-            or self.state != ALIVE
-            or (self.extras is not None and not self._may_at_once(self.extras))
-        ):
-            return NOT_NOW
-        method = self._plain.get(name)
-        if method is None:
-            return self._step_at_once(name, args, kwargs)
-        self.scheduled = True  # whatever comes meanwhile waits its turn
-        self._current = _AT_ONCE
-        scheduler = self.kernel.scheduler
-        began = scheduler.monotonic()
-        try:
-            result = self.context.run(method, self.server, *args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
-            return self._failed_at_once(error, name, args, kwargs, frames=1)
-        if scheduler.monotonic() - began > scheduler.slow_s:
-            scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")
-        if type(result) is CoroutineType:
-            return self._step_at_once(name, args, kwargs, result)
-        if self._current is _AT_ONCE and result is not LATER:
-            self._current = NOTHING
-            if (
-                self.mailbox is None
-                and self.urgent is None
-                and self.control is None
-                and self.extras is None
-                and self.state == ALIVE
-            ):
-                self.scheduled = False
-            else:
-                self.rest()
-            return result
-        return self._answered_at_once(result, name, args, kwargs)
-
-    def _may_at_once(self, extras: Extras) -> bool:
-        """`at_once` of a server with extras."""
-        extras.active = True
-        return not extras.starting
-
-    def _step_at_once(
-        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], steps: Steps | None = None
-    ) -> Any:
-        """`at_once` of a coroutine: of an `async def` method, or one that a `def` method has returned."""
-        kernel = self.kernel
-        scheduler = kernel.scheduler
-        if steps is None:
-            server = self.server
-            method = server._quorate_methods.get(name)
-            if method is None or name in server._quorate_reentrant or scheduler.depth >= DEPTH_LIMIT:
-                return NOT_NOW
-            self.scheduled = True
-            self._current = _AT_ONCE
-            try:
-                steps = method(server, *args, **kwargs)  # no line of it runs yet
-            except BaseException as error:  # noqa: BLE001 -- as in `_begin`
-                return self._failed_at_once(error, name, args, kwargs, frames=1)
-        chain = chain_here()
-        self._handling = handling = Handling((*chain, self.pid) if chain else (self.pid,))
-        self.activation = activation = kernel.kept_tasks.of(self)
-        scheduler.depth += 1
-        began = scheduler.monotonic()
-        try:
-            awaited = activation.first_step(handling, steps)
-        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
-            return self._failed_at_once(error, name, args, kwargs)
-        finally:
-            scheduler.depth -= 1
-            if scheduler.monotonic() - began > scheduler.slow_s:
-                scheduler.report_slow(self.describe(), scheduler.monotonic() - began, went_on(steps))
-        if awaited is activation.finished:
-            return self._answered_at_once(activation.finished.value, name, args, kwargs)
-        request = self._at_once_request(name, args, kwargs)
-        request.chain = chain
-        activation.go_on(awaited)
-        return request.reply
-
-    def _answered_at_once(
-        self, result: object, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Any:
-        if self._current is _AT_ONCE and result is not LATER:
-            self._current = NOTHING
-            if self._handling is not None:
-                self._handling.done = True
-                self._handling = None
-        else:  # the method asked for its request
-            request = self._at_once_request(name, args, kwargs)
-            self._succeeded(result)
-            result = request.reply
-        if (
-            self.mailbox is None
-            and self.urgent is None
-            and self.control is None
-            and self.extras is None
-            and self.state == ALIVE
-        ):
-            self.scheduled = False
-            self.activation = None
-        else:
-            self.rest()
-        return result
-
-    def _failed_at_once(
-        self,
-        error: BaseException,
-        name: str,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        *,
-        frames: int = 0,
-    ) -> Any:
-        request = self._at_once_request(name, args, kwargs)
-        self._failed(error, frames=frames)
-        self.rest()
-        return request.reply
-
-    def _at_once_request(
-        self, name: str = "", args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Request:
-        """The call that is being handled in its caller's turn, as a request with a `PendingCall`."""
-        request = self._current
-        if type(request) is not Request:
-            pending = PendingCall(self.kernel.loop.create_future(), name, self.pid)
-            self._current = request = Request(name, args, kwargs or {}, pending)
-        elif name:
-            request.method, request.args, request.kwargs = name, args, kwargs or {}
-            if type(request.reply) is PendingCall:
-                request.reply.method = name
-        return request
-
     # -- calls beside one another --------------------------------------------------------------------------
 
     def _start_reentrant(self, request: Request, steps: Steps) -> None:
@@ -379,13 +234,18 @@ class ServerCell(Cell):
         handling = HANDLING.get()
         if type(handling) is ReentrantCall and handling.cell is self and not handling.done:
             request = handling.request
-        elif self._current is _AT_ONCE or type(self._current) is Request:
-            request = self._at_once_request()
         else:
-            raise RuntimeError(f"{self.describe()} handles no call now: ask for its asker in a method")
+            current = self.current_request()
+            if current is None:
+                raise RuntimeError(f"{self.describe()} handles no call now: ask for its asker in a method")
+            request = current
         if request.reply is not None:
             self.need_extras().owed[request] = None
         return From(self, request)
+
+    def current_request(self) -> Request | None:
+        """The call or cast that is being handled."""
+        return self._current if type(self._current) is Request else None
 
     def owes(self, request: Request) -> bool:
         return self.extras is not None and request in self.extras.owed

@@ -13,6 +13,7 @@ from .gen_server import GenServer
 from .handlers import run_init
 from .pid import Exit
 from .plain import show
+from .prompt_cell import PromptCell
 from .server_cell import ServerCell
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def start(
     if not (isinstance(server_class, type) and issubclass(server_class, GenServer)):
         raise TypeError(f"{server_class!r} is no GenServer class")
     server = server_class.__new__(server_class)
-    kind: type[ServerCell] = server_class._quorate_cell_kind or ServerCell
+    kind: type[ServerCell] = server_class._quorate_cell_kind or PromptCell
     cell = kind(kernel, kernel.new_pid(), copy_context(), server)
     server._quorate_cell = cell
     cell.scheduled = True  # nothing is handled before __init__ is through

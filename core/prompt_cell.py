@@ -1,0 +1,164 @@
+"""Calls of idle servers, handled in their callers' turns: no queue, no wake-up, and no future unless there is to wait.
+
+It is what makes a call cheap. What must never happen here: a call overtakes a message that waits, or the caller's code
+and the method's see each other's context or task.
+"""
+
+from collections.abc import Mapping
+from types import CoroutineType
+from typing import Any
+
+from .activation import Steps, went_on
+from .calls import Handling, PendingCall, Request, chain_here
+from .cell import ALIVE, NOT_NOW
+from .handlers import NOTHING
+from .replies import LATER
+from .server_cell import ServerCell
+from .server_extras import Extras
+
+DEPTH_LIMIT = 10  # of calls that are handled in their callers' turns, one inside the other
+_AT_ONCE = object()  # is being handled: a call which has no `Request`
+
+
+class PromptCell(ServerCell):
+    """A server that handles a call at once when it is idle."""
+
+    __slots__ = ()
+
+    def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """See `Cell.at_once`: a method's first step runs here and now, in the process's own context. A `def` has no other."""
+        if (
+            self.scheduled
+            or self.control is not None
+            or self.mailbox is not None
+            or self.state != ALIVE
+            or (self.extras is not None and not self._may_at_once(self.extras))
+        ):
+            return NOT_NOW
+        method = self._plain.get(name)
+        if method is None:
+            return self._step_at_once(name, args, kwargs)
+        self.scheduled = True  # whatever comes meanwhile waits its turn
+        self._current = _AT_ONCE
+        scheduler = self.kernel.scheduler
+        began = scheduler.monotonic()
+        try:
+            result = self.context.run(method, self.server, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
+            return self._failed_at_once(error, name, args, kwargs, frames=1)
+        if scheduler.monotonic() - began > scheduler.slow_s:
+            scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")
+        if type(result) is CoroutineType:
+            return self._step_at_once(name, args, kwargs, result)
+        if self._current is _AT_ONCE and result is not LATER:
+            self._current = NOTHING
+            if (
+                self.mailbox is None
+                and self.urgent is None
+                and self.control is None
+                and self.extras is None
+                and self.state == ALIVE
+            ):
+                self.scheduled = False
+            else:
+                self.rest()
+            return result
+        return self._answered_at_once(result, name, args, kwargs)
+
+    def current_request(self) -> Request | None:
+        return self._at_once_request() if self._current is _AT_ONCE else super().current_request()
+
+    def _may_at_once(self, extras: Extras) -> bool:
+        """`at_once` of a server with extras."""
+        extras.active = True
+        return not extras.starting
+
+    def _step_at_once(
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], steps: Steps | None = None
+    ) -> Any:
+        """`at_once` of a coroutine: of an `async def` method, or one that a `def` method has returned."""
+        kernel = self.kernel
+        scheduler = kernel.scheduler
+        if steps is None:
+            server = self.server
+            method = server._quorate_methods.get(name)
+            if method is None or name in server._quorate_reentrant or scheduler.depth >= DEPTH_LIMIT:
+                return NOT_NOW
+            self.scheduled = True
+            self._current = _AT_ONCE
+            try:
+                steps = method(server, *args, **kwargs)  # no line of it runs yet
+            except BaseException as error:  # noqa: BLE001 -- as in `_begin`
+                return self._failed_at_once(error, name, args, kwargs, frames=1)
+        chain = chain_here()
+        self._handling = handling = Handling((*chain, self.pid) if chain else (self.pid,))
+        self.activation = activation = kernel.kept_tasks.of(self)
+        scheduler.depth += 1
+        began = scheduler.monotonic()
+        try:
+            awaited = activation.first_step(handling, steps)
+        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
+            return self._failed_at_once(error, name, args, kwargs)
+        finally:
+            scheduler.depth -= 1
+            if scheduler.monotonic() - began > scheduler.slow_s:
+                scheduler.report_slow(self.describe(), scheduler.monotonic() - began, went_on(steps))
+        if awaited is activation.finished:
+            return self._answered_at_once(activation.finished.value, name, args, kwargs)
+        request = self._at_once_request(name, args, kwargs)
+        request.chain = chain
+        activation.go_on(awaited)
+        return request.reply
+
+    def _answered_at_once(
+        self, result: object, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if self._current is _AT_ONCE and result is not LATER:
+            self._current = NOTHING
+            if self._handling is not None:
+                self._handling.done = True
+                self._handling = None
+        else:  # the method asked for its request
+            request = self._at_once_request(name, args, kwargs)
+            self._succeeded(result)
+            result = request.reply
+        if (
+            self.mailbox is None
+            and self.urgent is None
+            and self.control is None
+            and self.extras is None
+            and self.state == ALIVE
+        ):
+            self.scheduled = False
+            self.activation = None
+        else:
+            self.rest()
+        return result
+
+    def _failed_at_once(
+        self,
+        error: BaseException,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        frames: int = 0,
+    ) -> Any:
+        request = self._at_once_request(name, args, kwargs)
+        self._failed(error, frames=frames)
+        self.rest()
+        return request.reply
+
+    def _at_once_request(
+        self, name: str = "", args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Request:
+        """The call that is being handled in its caller's turn, as a request with a `PendingCall`."""
+        request = self._current
+        if type(request) is not Request:
+            pending = PendingCall(self.kernel.loop.create_future(), name, self.pid)
+            self._current = request = Request(name, args, kwargs or {}, pending)
+        elif name:
+            request.method, request.args, request.kwargs = name, args, kwargs or {}
+            if type(request.reply) is PendingCall:
+                request.reply.method = name
+        return request
