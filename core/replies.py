@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from .calls import Request
 from .errors import CallError, RemoteError
-from .plain import plain_error
+from .plain import plain_error, show
 
 if TYPE_CHECKING:
     from .server_cell import ServerCell
@@ -71,7 +71,12 @@ class From(Generic[T]):
             self._request.answered()
 
     def fail(self, error: Exception) -> None:
-        """Answer with an exception: it is raised at who asked. See `Reply` for what another node sees."""
+        """Answer with an exception: it is raised at who asked. See `Reply` for what another node sees.
+
+        Raises `TypeError` for what is no `Exception`: a `SystemExit` would end the program of who asked.
+        """
+        if not isinstance(error, Exception):
+            raise TypeError(f"fail({show(error, 100)}): an exception is needed; a value is a reply")
         if self._cell.pay(self._request):
             self._request.refuse(as_told(error))
             self._request.answered()
@@ -91,7 +96,7 @@ class Reply(BaseException):
 
     def __init__(self, error: Exception) -> None:
         if not isinstance(error, Exception):
-            raise TypeError(f"Reply({error!r:.100}): an exception is needed; a value is simply returned")
+            raise TypeError(f"Reply({show(error, 100)}): an exception is needed; a value is simply returned")
         super().__init__(error)
         self.error = error
 

@@ -403,6 +403,20 @@ def test_a_server_that_ends_without_an_answer_says_so(wherever: Play) -> None:
     wherever.two(main)
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), "a text"])
+def test_nobody_ends_the_program_of_who_asked_by_failing_a_call(wherever: Play, error: Any) -> None:
+    class Malicious(GenServer):
+        def ask(self) -> None:
+            self.asker().fail(error)
+
+    async def main(a: Node, b: Node, world: World) -> None:
+        ref = a.ref((await b.start(Malicious)).pid, Malicious)
+        with pytest.raises(RemoteError, match="an exception is needed"):
+            await ref.call(Malicious.ask)
+
+    wherever.two(main)
+
+
 def test_a_class_that_takes_a_name_every_server_needs_is_refused() -> None:
     with pytest.raises(TypeError, match=r"Wrong\.reply: every GenServer has that name"):
 
