@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from .errors import ApplicationFailed, ConfigError
 from .kernel import Kernel
 from .pid import SHUTDOWN, Down, Exit, MonitorRef, Pid
-from .plain import show
+from .plain import in_words, show
 from .ref import Ref
 from .supervision import is_orderly
 from .telling import Log
@@ -90,7 +90,7 @@ class Applications:
         except (Exception, Exit) as error:
             del self._running[name]
             raise ApplicationFailed(
-                f"the application {name!r} could not be started: {show(error)}", name, error
+                f"the application {name!r} could not be started: {in_words(error)}", name, error
             ) from error
         except BaseException:
             del self._running[name]

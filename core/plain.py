@@ -25,6 +25,16 @@ def plain_error(error: BaseException) -> tuple[str, str, str]:
     return clean(name), clean(text[:TEXT_LIMIT]), clean(frames[-4 * TEXT_LIMIT :])
 
 
+def in_words(error: BaseException, limit: int = 500) -> str:
+    """An exception in a message of another one: `OSError: no device`."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 -- as above
+        text = "(its text cannot be made)"
+    name = type(error).__qualname__
+    return clean(f"{name}: {text[:limit]}" if text else name)
+
+
 def show(value: object, limit: int = 200) -> str:
     """`repr` for people and logs, cut to `limit` characters; what a `__repr__` raises is contained."""
     try:

@@ -34,7 +34,7 @@ from .exits import is_word
 from .gen_server import GenServer
 from .handlers import Refused
 from .pid import KILLED, SHUTDOWN, Down, Exit, ExitSignal, Pid
-from .plain import show
+from .plain import in_words, show
 from .server_cell import ServerCell
 from .supervision import (
     Action,
@@ -283,7 +283,7 @@ class Supervisor(GenServer):
                 case Failed(key):
                     error = self._failures.pop(key)
                     raise ChildStartFailed(
-                        f"{type(self).__qualname__} could not start its child {key!r}: {show(error)}",
+                        f"{type(self).__qualname__} could not start its child {key!r}: {in_words(error)}",
                         key,
                         error,
                     ) from error

@@ -134,6 +134,10 @@ def test_the_error_of_a_leaf_comes_out_of_the_start_of_the_root(everywhere: Play
         cause = failed.value.__cause__
         assert isinstance(cause, ChildStartFailed)
         assert isinstance(cause.__cause__, OSError)
+        assert str(failed.value) == (
+            "Supervisor could not start its child 'Supervisor': ChildStartFailed: "
+            "Supervisor could not start its child 'Failing': OSError: f has no device"
+        )
         assert [entry for entry in book if entry[0] == "stop"] == [("stop", "b"), ("stop", "a")]
         assert node.processes() == []
 

@@ -88,7 +88,7 @@ def test_a_node_whose_application_does_not_start_is_not_opened_and_leaves_nothin
         book: Book = []
         name = await a_name()
         node = alone(name, [Office(book), Broken()])
-        with pytest.raises(ApplicationFailed, match=r"'Broken' could not be started: OSError\('no device'\)"):
+        with pytest.raises(ApplicationFailed, match="'Broken' could not be started: OSError: no device"):
             await node.open()
         assert book[-1] == ("stop", "w")
         assert node.processes() == []
