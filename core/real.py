@@ -8,6 +8,7 @@ kernel said that the bytes are on the disk.
 
 import asyncio
 import errno
+import gc
 import math
 import os
 import random
@@ -43,6 +44,7 @@ TLS_HANDSHAKE_S = 10.0
 
 
 STACK_FRAMES_LIMIT = 30  # of what is shown of a stack
+COLLECTIONS_LIMIT = 16
 
 
 def _monotonic_source() -> Callable[[], float]:
@@ -98,14 +100,31 @@ class RealStackWatch:
         self._seen: tuple[float, str] | None = None
         self._alive = threading.Event()
         self._stopped = threading.Event()
+        self._collection_began = 0.0
+        self._collections: tuple[tuple[float, float], ...] = ()  # when the last of them began and ended
+        gc.callbacks.append(self._collecting)
         threading.Thread(target=self._watch, name="quorate-stack-watch", daemon=True).start()
 
     def stack_since(self, began: float) -> str | None:
         seen = self._seen
         return seen[1] if seen is not None and seen[0] >= began else None
 
+    def collecting_s(self, began: float) -> float:
+        return sum(end - max(began, begin) for begin, end in self._collections if end > began)
+
     def stop(self) -> None:
         self._stopped.set()
+        if self._collecting in gc.callbacks:
+            gc.callbacks.remove(self._collecting)
+
+    def _collecting(self, phase: str, info: dict[str, int]) -> None:
+        if info["generation"] < 2:  # the young ones are quick
+            return
+        now = self._clock.monotonic()
+        if phase == "start":
+            self._collection_began = now
+        else:
+            self._collections = (*self._collections[1 - COLLECTIONS_LIMIT :], (self._collection_began, now))
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._pause_s):

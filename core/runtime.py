@@ -177,6 +177,10 @@ class StackWatch(Protocol):
         """The stack of the loop's thread, as text, if it was seen to be held after `began` (of `Clock.monotonic`)."""
         ...
 
+    def collecting_s(self, began: float) -> float:
+        """Seconds since `began` that went into garbage collection, which holds a loop whoever's turn it is."""
+        ...
+
     def stop(self) -> None:
         """Watch no more."""
         ...

@@ -102,17 +102,22 @@ class Scheduler:
     def report_slow(self, who: str, seconds: float, where: str = "") -> None:
         """A process held the loop for too long: nothing else of this node could run.
 
-        `where`: what is known of the place, for when nobody saw the stack while it was held.
+        `where`: what is known of the place, for when nobody saw the stack while it was held. A garbage collection holds
+        it too, and whoever has his turn then is not to blame.
         """
         self.slow_reports += 1
-        stack = None if self.stacks is None else self.stacks.stack_since(self.monotonic() - seconds)
+        began = self.monotonic() - seconds
+        stack = None if self.stacks is None else self.stacks.stack_since(began)
+        collecting_s = 0.0 if self.stacks is None else self.stacks.collecting_s(began)
         log.warning(
-            "%s held the event loop for %.3f s: use `await asyncio.to_thread(...)` for work that blocks%s",
+            "%s held the event loop for %.3f s%s: use `await asyncio.to_thread(...)` for work that blocks%s",
             who,
             seconds,
+            f" ({collecting_s:.3f} s of them in garbage collection)" if collecting_s > 0 else "",
             f"; it was here:\n{stack}" if stack else f"; {where}" if where else "",
             extra={
                 "quorate": {"event": "slow", "who": who, "seconds": seconds, "where": where, "stack": stack}
+                | {"collecting_s": collecting_s}
             },
         )
 

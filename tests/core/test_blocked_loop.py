@@ -1,6 +1,7 @@
 """Processes that hold the event loop: the report says who, for how long, and where."""
 
 import asyncio
+import gc
 import logging
 import time
 from typing import Any, cast
@@ -47,10 +48,14 @@ class FakeWatch:
     def __init__(self) -> None:
         self.asked: list[float] = []
         self.stopped = 0
+        self.collecting = 0.0
 
     def stack_since(self, began: float) -> str | None:
         self.asked.append(began)
         return "line 7 in guilty"
+
+    def collecting_s(self, began: float) -> float:
+        return self.collecting
 
     def stop(self) -> None:
         self.stopped += 1
@@ -123,7 +128,13 @@ def test_the_report_has_the_stack_when_somebody_saw_it(caplog: pytest.LogCapture
             await ref.call(Blocker.block)
             found = facts(caplog)
             assert (found["stack"], watch.asked) == ("line 7 in guilty", [clock.monotonic() - 1.0])
-            assert watch.stopped == 0
+            assert (found["collecting_s"], watch.stopped) == (0.0, 0)
+            assert "garbage" not in caplog.text
+            caplog.clear()
+            watch.collecting = 0.75
+            await ref.call(Blocker.block)
+            assert facts(caplog)["collecting_s"] == 0.75
+            assert "for 1.000 s (0.750 s of them in garbage collection)" in caplog.text
         assert (watch.stopped, limits) == (1, [0.5])
 
     caplog.set_level(logging.WARNING)
@@ -148,6 +159,25 @@ def test_the_real_watch_sees_what_holds_the_loop_while_it_does(loop: str) -> Non
         watch.stop()
 
     run_on(loop, main)
+
+
+def test_the_real_watch_counts_what_full_garbage_collections_take() -> None:
+    async def main() -> None:
+        clock = RealClock()
+        watch = RealStackWatch(clock, 10.0)
+        before = clock.monotonic()
+        gc.collect(0)
+        assert watch.collecting_s(before) == 0.0
+        for _ in range(20):
+            gc.collect()
+        after = clock.monotonic()
+        assert 0.0 < watch.collecting_s(before) <= after - before
+        assert watch.collecting_s(after) == 0.0
+        watch.stop()
+        gc.collect()
+        assert watch.collecting_s(after) == 0.0
+
+    run_on("asyncio", main)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
