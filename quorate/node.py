@@ -55,6 +55,7 @@ from quorate.registry import (
     SingletonStatus,
 )
 
+from . import inspection
 from .presets import Preset, times_of
 
 log = logging.getLogger("quorate.node")
@@ -313,6 +314,8 @@ class Node(ProcessNode):
         self.add_admin("names", self._op_names)
         self.add_admin("whereis", self._op_whereis)
         self.add_admin("move", self._op_move)
+        self.add_admin("processes", self._op_processes)
+        self.add_admin("process", self._op_process)
 
     async def _op_status(self, _: Any) -> object:
         return self.status()
@@ -344,6 +347,13 @@ class Node(ProcessNode):
         key = canonical(name)
         found = [one for one in self.singletons.status() if canonical(one.name) == key]
         return _shown(found[0]) if found else None
+
+    async def _op_processes(self, limit: Any) -> object:
+        return await inspection.busiest(self, int(limit))
+
+    async def _op_process(self, args: Any) -> object:
+        text, state = args
+        return await inspection.one(self, str(text), state=bool(state))
 
     async def _op_move(self, args: Any) -> object:
         name, node = args

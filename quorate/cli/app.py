@@ -88,6 +88,12 @@ def node(
             help="A class that may run here, also from this directory; repeatable.", metavar="MODULE:CLASS"
         ),
     ] = None,
+    application: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An application to start when the node is up; repeatable, in order.", metavar="MODULE:CLASS"
+        ),
+    ] = None,
     weight: Annotated[float, typer.Option(help="Its share of the singletons; 0 for none.")] = 1.0,
     drain_s: Annotated[
         float, typer.Option(help="How long SIGTERM waits for the hand-over, in seconds.")
@@ -110,6 +116,7 @@ def node(
         cookie_file=cookie_file,
         preset=preset,
         exports=list(export or ()),
+        applications=list(application or ()),
         weight=weight,
         drain_s=drain_s,
         json=json,
@@ -125,6 +132,37 @@ def status(at: At = None, cookie_file: CookieFile = None, json: Json = False) ->
         output.print_json(found)
     else:
         output.print_status(cast("dict[str, Any]", found))
+
+
+@app.command()
+def processes(
+    limit: Annotated[int, typer.Option(help="So many of them.", min=1)] = 20,
+    at: At = None,
+    cookie_file: CookieFile = None,
+    json: Json = False,
+) -> None:
+    """List processes of a node, those with the longest mailboxes first."""
+    found = _expect(dict, asking.ask(at, "processes", limit, cookie_file=cookie_file), "processes")
+    if json:
+        output.print_json(found)
+    else:
+        output.print_processes(cast("dict[str, Any]", found))
+
+
+@app.command()
+def process(
+    which: Annotated[str, typer.Argument(help="Its name on that node, its pid, or the number in it.")],
+    state: Annotated[bool, typer.Option("--state", help="With the attributes of a server.")] = False,
+    at: At = None,
+    cookie_file: CookieFile = None,
+    json: Json = False,
+) -> None:
+    """Show what a process does, what it waits for, and on demand the state of a server."""
+    found = _expect(dict, asking.ask(at, "process", [which, state], cookie_file=cookie_file), "process")
+    if json:
+        output.print_json(found)
+    else:
+        output.print_facts(found.items())
 
 
 @app.command()

@@ -40,6 +40,37 @@ def print_rows(
     console().print(table)
 
 
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Names and values in two columns; a mapping or a list has a line for each of its parts."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        grid.add_row(name.replace("_", " "), Text(_lines(value)))
+    console().print(grid)
+
+
+def _lines(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key} = {part}" for key, part in value.items()) or "-"
+    if isinstance(value, list | tuple):
+        return "\n".join(map(str, value)) or "-"
+    return "-" if value is None or value == "" else str(value)
+
+
+def print_processes(found: Mapping[str, Any]) -> None:
+    """What `quorate processes` shows."""
+    columns = ("pid", "name", "kind", "status", "mailbox")
+    shown = found.get("shown") or []
+    rows = [
+        [entry.get(key) or ("" if key == "name" else entry.get(key)) for key in columns] for entry in shown
+    ]
+    print_rows(columns, rows, numbers=("mailbox",))
+    left = int(found.get("processes") or 0) - len(rows)
+    if left > 0:
+        console().print(f"and {left:,} more")
+
+
 def print_status(status: Mapping[str, Any]) -> None:
     """What `quorate status` shows."""
     store: Mapping[str, Any] = status.get("store") or {}
@@ -63,12 +94,7 @@ def print_status(status: Mapping[str, Any]) -> None:
             ("log", f"applied {store.get('applied_index')} of {store.get('commit_index')} committed"),
             ("keys", f"{store.get('keys')} at revision {store.get('revision')}"),
         ]
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in facts:
-        grid.add_row(name, Text(str(value)))
-    console().print(grid)
+    print_facts(facts)
     singletons = status.get("singletons") or []
     if singletons:
         console().print()

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from quorate.consensus import StoreError
-from quorate.core import ConfigError, LinkError, NodeLost, NodeUp, resolve_cookie
+from quorate.core import Application, ConfigError, LinkError, NodeLost, NodeUp, resolve_cookie
 from quorate.core.real import RealClock, RealEntropy
 from quorate.node import Node
 from quorate.registry import DrainReport
 
 from .asking import DRAIN_S
 from .events import Events
-from .exports import load_exports
 from .failures import DONE, INTERRUPTED, CommandFailed
+from .loading import load_all
 
 _ANSWER_TURNS = 20  # of the loop, for the answer to a client to leave before the links end
 
@@ -39,6 +39,7 @@ class NodeOptions:
     cookie_file: Path | None = None
     preset: str = "lan"
     exports: list[str] = field(default_factory=list)
+    applications: list[str] = field(default_factory=list)
     weight: float = 1.0
     drain_s: float = DRAIN_S
     json: bool = False
@@ -83,7 +84,7 @@ class Orders:
 async def serve(options: NodeOptions) -> int:
     """Run a node until it is told to end; return the exit code.
 
-    Raises `ConfigError`, `DataDirError`, `CommandFailed` (the port is in use, the disk has failed).
+    Raises `ConfigError`, `DataDirError`, `ApplicationFailed`, `CommandFailed` (the port is in use, the disk has failed).
     """
     cookie = resolve_cookie(cookie_file=options.cookie_file, env=os.environ, entropy=RealEntropy())
     node = Node(
@@ -92,13 +93,23 @@ async def serve(options: NodeOptions) -> int:
         seeds=options.seeds,
         voters=options.voters,
         data_dir=options.data_dir,
-        exports=load_exports(options.exports),
+        exports=load_all("--export", options.exports),
+        applications=[_application(found) for found in load_all("--application", options.applications)],
         weight=options.weight,
         preset=options.preset,
     )
     orders = Orders()
     with orders.from_signals():
         return await _Serving(node, options, orders).run()
+
+
+def _application(found: Any) -> Application:
+    """An application, or one of a class that is made without arguments. Raises `ConfigError`."""
+    if isinstance(found, type) and issubclass(found, Application):
+        return found()
+    if isinstance(found, Application):
+        return found
+    raise ConfigError(f"--application: {found!r} is no Application")
 
 
 class _Serving:

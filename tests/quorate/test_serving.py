@@ -104,6 +104,58 @@ def test_ctrl_c_ends_a_node_with_130_and_without_a_traceback(names: list[str], t
         assert node.events()[-1] == "stopped" and "draining" not in node.events()
 
 
+SHOP = """
+import quorate
+
+class Till(quorate.GenServer):
+    def __init__(self):
+        self.process.register("till")
+    def terminate(self, reason):
+        open("closed", "w").write(str(reason))
+
+class Shop(quorate.Application):
+    async def start(self, node):
+        return await node.start(Till)
+
+class Ruin(quorate.Application):
+    async def start(self, node):
+        raise OSError("no such till")
+
+named = Shop()
+"""
+
+
+@pytest.mark.parametrize("which", ["Shop", "named"])
+def test_applications_run_while_the_node_does(
+    names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    with serving("--name", names[0], "--application", f"shop:{which}", cwd=tmp_path) as node:
+        node.until("started")
+        assert main(["process", "till", "--json", "--node", names[0]]) == DONE
+        assert json.loads(capsys.readouterr().out)["kind"] == "Till"
+        assert node.end(signal.SIGTERM) == (DONE, "")
+        assert (tmp_path / "closed").read_text() == "shutdown"
+
+
+@pytest.mark.parametrize(
+    ("which", "code", "complaint"),
+    [
+        ("shop:Ruin", FAILED, "the application 'Ruin' could not be started: OSError: no such till"),
+        ("shop:Till", USAGE, "is no Application"),
+        ("shop:Shup", USAGE, "--application shop:Shup: shop has no 'Shup'"),
+    ],
+)
+def test_an_application_that_cannot_run_keeps_the_node_from_starting(
+    names: list[str], tmp_path: Path, which: str, code: int, complaint: str
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    with serving("--name", names[0], "--application", which, cwd=tmp_path) as node:
+        found, err = node.end()
+        assert (found, len(err.splitlines())) == (code, 1)
+        assert complaint in err
+
+
 def test_a_port_in_use_is_one_line(names: list[str], tmp_path: Path) -> None:
     with serving("--name", names[0], cwd=tmp_path) as first:
         first.until("started")

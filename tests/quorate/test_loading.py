@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quorate.cli.exports import load_exports
+from quorate.cli.loading import load_all
 from quorate.core import ConfigError, GenServer
 
 
@@ -20,12 +20,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_class_of_the_current_directory_is_found(here: Path) -> None:
     (here / "shop_for_test.py").write_text("class Outer:\n    class Inner: ...\n")
-    (found,) = load_exports(["shop_for_test:Outer.Inner"])
+    (found,) = load_all("--export", ["shop_for_test:Outer.Inner"])
     assert found.__qualname__ == "Outer.Inner"
 
 
 def test_a_class_that_is_installed_is_found() -> None:
-    assert load_exports(["quorate.core:GenServer"]) == [GenServer]
+    assert load_all("--export", ["quorate.core:GenServer"]) == [GenServer]
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_what_cannot_be_found_is_a_mistake_that_is_explained(here: Path, text: s
     (here / "broken_for_test.py").write_text("1 / 0\n")
     (here / "needy_for_test.py").write_text("import also_missing_for_test\n")
     with pytest.raises(ConfigError, match=complaint):
-        load_exports([text])
+        load_all("--export", [text])
