@@ -137,7 +137,7 @@ class Cell:
         """Where its code begins, for crash reports."""
         return self.label
 
-    def status_of_crash(self, error: BaseException) -> ServerStatus | None:
+    def status_of_crash(self, error: BaseException | None) -> ServerStatus | None:
         """What a crash report may show of a server; None: it is none. May raise what a user's hook does."""
         return None
 

@@ -111,7 +111,16 @@ def report_late(cell: "Cell", error: BaseException, where: str) -> None:
     )
 
 
-def _status(cell: "Cell", error: BaseException) -> tuple[ServerStatus, dict[str, str] | None]:
+def outward(cell: "Cell") -> tuple[str, dict[str, str] | None]:
+    """What people may see of a process now: the message in progress, and the attributes of a server (None: it is none).
+
+    As in a crash report, and like there without waiting for the message in progress.
+    """
+    status, state = _status(cell, None)
+    return "" if status.message is None else _message(status.message), state
+
+
+def _status(cell: "Cell", error: BaseException | None) -> tuple[ServerStatus, dict[str, str] | None]:
     try:
         status = cell.context.copy().run(cell.status_of_crash, error)
         if status is None:

@@ -21,6 +21,7 @@ from .application import Application, Applications
 from .calls import PendingCall
 from .codec import Code, Codec
 from .control import ProcessControl, control_of
+from .crash import outward
 from .errors import ApplicationFailed, ConfigError, DecodeError, LinkError, NoProcess, NotCallable
 from .export import Exports
 from .frames import Channel
@@ -371,6 +372,16 @@ class Node:
     def process_info(self, pid: Pid) -> ProcessInfo | None:
         """What a process of this node does; None when there is none such."""
         return self.kernel.info(pid)
+
+    def outward(self, pid: Pid) -> tuple[str, dict[str, str] | None]:
+        """What a server is handling and its attributes, as text and as `format_status` lets them be seen; None: no server.
+
+        Raises `NoProcess`.
+        """
+        cell = self.kernel.find(pid)
+        if cell is None:
+            raise NoProcess(f"there is no process {pid} on {self.name}")
+        return outward(cell)
 
     def show(self, pid: Pid) -> str:
         """As Erlang does: `<0.41.0>` for a process of this node."""

@@ -553,7 +553,7 @@ class ServerCell(Cell):
     def initial_call(self) -> str:
         return f"{type(self.server).__module__}.{self.label}"
 
-    def status_of_crash(self, error: BaseException) -> ServerStatus:
+    def status_of_crash(self, error: BaseException | None) -> ServerStatus:
         server = self.server
         return server.format_status(ServerStatus(server._quorate_state(), self.last_message(), error))
 

@@ -6,12 +6,11 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from quorate.core import CallTimeout, NoProcess, NotCallable, Pid, show
 from quorate.core import Node as CoreNode
+from quorate.core import NoProcess, Pid
 
 SHOWN = 20
 _AT_A_TIME = 2_000  # processes looked at in one turn of the loop
-_STATE_TIMEOUT_S = 2.0
 _PID = re.compile(r"<?(?:(?P<node>[^/<>]+)/)?(?:(?P<creation>\d+)\.)?(?P<serial>\d+)>?")
 
 
@@ -28,8 +27,10 @@ async def busiest(node: CoreNode, limit: int = SHOWN) -> dict[str, Any]:
     return {"processes": len(pids), "shown": [one for one in shown if one is not None]}
 
 
-async def one(node: CoreNode, text: str, *, state: bool = False) -> dict[str, Any]:
-    """One process, by its local name or pid; with `state` the attributes of a server too, as text.
+def one(node: CoreNode, text: str, *, state: bool = False) -> dict[str, Any]:
+    """One process, by its local name or pid; with `state` the attributes of a server too.
+
+    Of a server only what its `format_status` shows, as it is at this moment: nobody waits for what it is doing.
 
     Raises `NoProcess`.
     """
@@ -38,14 +39,15 @@ async def one(node: CoreNode, text: str, *, state: bool = False) -> dict[str, An
     info = node.process_info(pid)
     if found is None or info is None:
         raise NoProcess(f"there is no process {text} on {node.name}")
-    rest = asdict(info) | {"links": [str(link) for link in info.links]}
+    handling, attributes = node.outward(pid)
+    rest = asdict(info) | {"links": [str(link) for link in info.links], "handling": handling}
     for key in ("pid", "kind", "name", "status", "mailbox", "mailbox_limit"):
         del rest[key]
     found |= rest
     if info.mailbox_limit is not None:
         found["mailbox_limit"] = f"{info.mailbox_limit.messages}, then {info.mailbox_limit.policy}"
     if state:
-        found["state_of_server"] = await _state(node, pid)
+        found["state_of_server"] = "it is no server" if attributes is None else attributes
     return found
 
 
@@ -75,13 +77,3 @@ def _summary(node: CoreNode, pid: Pid) -> dict[str, Any] | None:
         "status": info.status if info.state == "alive" else info.state,
         "mailbox": info.mailbox,
     }
-
-
-async def _state(node: CoreNode, pid: Pid) -> dict[str, str] | str:
-    try:
-        state = await node.sys.get_state(pid, _STATE_TIMEOUT_S)
-    except NotCallable:
-        return "it is no server"
-    except CallTimeout:
-        return f"it was busy for {_STATE_TIMEOUT_S:g} s"
-    return {name: show(value) for name, value in state.items()}

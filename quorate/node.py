@@ -353,7 +353,7 @@ class Node(ProcessNode):
 
     async def _op_process(self, args: Any) -> object:
         text, state = args
-        return await inspection.one(self, str(text), state=bool(state))
+        return inspection.one(self, str(text), state=bool(state))
 
     async def _op_move(self, args: Any) -> object:
         name, node = args
