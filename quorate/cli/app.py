@@ -152,7 +152,9 @@ def processes(
 @app.command()
 def process(
     which: Annotated[str, typer.Argument(help="Its name on that node, its pid, or the number in it.")],
-    state: Annotated[bool, typer.Option("--state", help="With what a server shows of its attributes.")] = False,
+    state: Annotated[
+        bool, typer.Option("--state", help="With what a server shows of its attributes.")
+    ] = False,
     at: At = None,
     cookie_file: CookieFile = None,
     json: Json = False,
