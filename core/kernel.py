@@ -336,6 +336,8 @@ class Kernel:
             return
         if isinstance(to, str):
             cell = self._names.get(to)
+        elif type(to) not in _ADDRESSES:
+            raise _no_address(to, "a pid, an alias or a name")
         elif to.node != self.name:
             self.remote.send(to, message)
             return
@@ -379,6 +381,8 @@ class Kernel:
         """Deliver a call or a cast."""
         if isinstance(to, str):
             cell = self._names.get(to)
+        elif type(to) not in (Pid, RemoteName):
+            raise _no_address(to, "a pid or a name")
         elif to.node != self.name:
             self.remote.request(to, request)
             return
@@ -619,6 +623,8 @@ class Kernel:
         Raises `EncodeError` and `TooLarge` now for what cannot travel to another node. When there is no room for it
         then, it is lost, and logged. When the process `to` of this node ends, the timer is cancelled.
         """
+        if type(to) not in (str, *_ADDRESSES):
+            raise _no_address(to, "a pid, an alias or a name")
         if not isinstance(to, str) and to.node != self.name:
             self.codec.encode(message)
         act = partial(self._send_late, to, message)
@@ -637,12 +643,19 @@ class Kernel:
             log.warning("a message to %s was lost when its time had come: %s", to, error)
 
 
+_ADDRESSES = (Pid, Alias, RemoteName)
+
+
+def _no_address(target: object, wanted: str) -> TypeError:
+    return TypeError(
+        f"{show(target)} is not {wanted}: the pid of a ref is `ref.pid`, that of a name `whereis(name)`"
+    )
+
+
 def _check_pid(target: object) -> None:
     """Before anything is noted down: a process must be able to end whatever it was given. Raises `TypeError`."""
     if type(target) is not Pid:
-        raise TypeError(
-            f"{show(target)} is no pid: that of a ref is `ref.pid`, that of a name `whereis(name)`"
-        )
+        raise _no_address(target, "a pid")
 
 
 def node_itself(node: str) -> RemoteName:

@@ -670,7 +670,7 @@ def test_what_is_no_pid_is_refused_and_the_end_of_who_gave_it_is_told(play: Play
             node.send(pid, "go on")
             await turns()
             assert down.done()
-            assert all("is no pid" in text for text in errors)
+            assert all("is not a pid" in text for text in errors)
             assert len(errors) == (how != "unlink")  # that of what is not linked does nothing
 
     play.one(main)
@@ -678,7 +678,7 @@ def test_what_is_no_pid_is_refused_and_the_end_of_who_gave_it_is_told(play: Play
 
 def test_what_is_no_pid_cannot_be_watched_and_what_is_no_text_is_no_name(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
-        with pytest.raises(TypeError, match="is no pid"):
+        with pytest.raises(TypeError, match="is not a pid"):
             node.watch("a name", print)  # type: ignore[arg-type]
         cell = node.kernel.find((await node.start(Quiet)).pid)
         assert cell is not None
@@ -688,5 +688,21 @@ def test_what_is_no_pid_cannot_be_watched_and_what_is_no_text_is_no_name(play: P
     play.one(main)
 
 
+def test_what_is_no_address_is_refused_with_advice(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref: Any = await node.start(Quiet)
+        with pytest.raises(
+            TypeError, match=r"is not a pid, an alias or a name: the pid of a ref is `ref\.pid`"
+        ):
+            node.send(ref, "x")
+        with pytest.raises(TypeError, match="is not a pid, an alias or a name"):
+            node.send_after(1.0, ref, "x")
+        with pytest.raises(TypeError, match="is not a pid or a name"):
+            await node.call(ref, Quiet.greet)
+
+    play.one(main)
+
+
 class Quiet(GenServer):
-    pass
+    def greet(self) -> str:
+        return "hello"
