@@ -36,7 +36,10 @@ VERDICT_CODES = {"valid": 0, "invalid": 1, "unknown": 2}
 
 @dataclass(frozen=True, slots=True)
 class SimOptions:
-    """What was asked for. `spec` is for each of `seeds`; `plan` is the file it came from, if it was saved."""
+    """What was asked for. `spec` is for each of `seeds`; `plan` is the file it came from, if it was saved.
+
+    Raises `ConfigError` for options that do not go together.
+    """
 
     spec: RunSpec
     seeds: tuple[int, ...]
@@ -51,6 +54,14 @@ class SimOptions:
     junit: Path | None = None
     fail_fast: bool = False
     json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.trace is not None and len(self.seeds) != 1:
+            raise ConfigError("--trace is of one seed: write --seeds 7")
+        if self.report_all and self.report is None:
+            raise ConfigError("--report-all needs --report DIR")
+        if self.hashes and self.json:
+            raise ConfigError("--hash and --json both want stdout: the hashes are in the JSON")
 
 
 def default_jobs() -> int:
