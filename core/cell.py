@@ -250,6 +250,8 @@ class Cell:
     def broken(self, error: BaseException) -> None:
         """This library failed in the process's turn: the process ends, the node goes on."""
         self.ended(error)
+        if self.activation is not None:
+            self.activation.abandon()
         self.finish()
 
     # -- people --------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from quorate.core import Node, ProcessConfig
-from tests.core.nodes import ALL_LOOPS, LOOPS, A, B, World, run_on
+from tests.core.nodes import ALL_LOOPS, A, B, World, run_on
 
 OnOne = Callable[[Node, World], Awaitable[None]]
 OnTwo = Callable[[Node, Node, World], Awaitable[None]]
@@ -44,14 +44,14 @@ class Play:
         run_on(self.loop, whole)
 
 
-@pytest.fixture(params=LOOPS)
+@pytest.fixture(params=ALL_LOOPS)
 def play(request: pytest.FixtureRequest) -> Play:
     """One node, or two that are linked, on each kind of loop."""
     return Play(request.param, "there")
 
 
 @pytest.fixture(
-    params=[(loop, place) for loop in LOOPS for place in ("here", "there")], ids=lambda p: "-".join(p)
+    params=[(loop, place) for loop in ALL_LOOPS for place in ("here", "there")], ids=lambda p: "-".join(p)
 )
 def anywhere(request: pytest.FixtureRequest) -> Play:
     """For what must hold whether the other process is on this node or on another one."""

@@ -18,7 +18,7 @@ from quorate.core import (
     RemoteName,
 )
 from tests.core.conftest import Play
-from tests.core.nodes import World
+from tests.core.nodes import LOOPS, World
 from tests.support import turns
 
 COLOUR = contextvars.ContextVar("colour", default="none")
@@ -388,13 +388,26 @@ def test_asyncio_works_in_a_body_as_its_users_know_it(play: Play) -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.001):
                     await asyncio.Event().wait()
-            seen.append(await asyncio.to_thread(lambda: "from a thread"))
 
         down = await node.down(node.spawn(body))
         assert down.reason == "normal"
-        assert seen == [True, [0, 1, 2], "from a thread"]
+        assert seen == [True, [0, 1, 2]]
 
     play.one(main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)  # (in a simulation there are no threads)
+def test_a_body_may_wait_for_a_thread(loop: str) -> None:
+    async def main(node: Node, world: World) -> None:
+        seen: list[str] = []
+
+        async def body(self: Process) -> None:
+            seen.append(await asyncio.to_thread(lambda: "from a thread"))
+
+        assert (await node.down(node.spawn(body))).reason == "normal"
+        assert seen == ["from a thread"]
+
+    Play(loop).one(main)
 
 
 def test_a_body_that_is_no_coroutine_function_or_gets_wrong_arguments_is_refused_at_once(play: Play) -> None:
