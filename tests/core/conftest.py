@@ -1,4 +1,4 @@
-"""Fixtures of the core's tests: every test that takes one of these runs on each kind of loop."""
+"""Fixtures of the core's tests: every test that takes one of these runs on each kind of loop: asyncio's, uvloop, the simulation's."""
 
 from collections.abc import Awaitable, Callable
 
@@ -46,7 +46,7 @@ class Play:
 
 @pytest.fixture(params=ALL_LOOPS)
 def play(request: pytest.FixtureRequest) -> Play:
-    """One node, or two that are linked, on each kind of loop."""
+    """One node, or two that are linked, on each kind of loop: asyncio's, uvloop, the simulation's."""
     return Play(request.param, "there")
 
 

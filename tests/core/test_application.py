@@ -46,7 +46,7 @@ def failures(node: Node) -> list[ApplicationFailed]:
     return told
 
 
-def test_applications_stop_in_reverse_with_the_node(everywhere: Play) -> None:
+def test_applications_stop_in_reverse_with_the_node(play: Play) -> None:
     book: Book = []
 
     async def main(node: Node, world: World) -> None:
@@ -54,7 +54,7 @@ def test_applications_stop_in_reverse_with_the_node(everywhere: Play) -> None:
         two = await node.start_application(Shop(book, "two"))
         assert node.applications() == {"one": one, "two": two}
 
-    everywhere.one(main)
+    play.one(main)
     assert book == [
         ("start", "one"),
         ("start", "two"),
@@ -65,7 +65,7 @@ def test_applications_stop_in_reverse_with_the_node(everywhere: Play) -> None:
     ]
 
 
-def test_an_application_stops_although_nobody_waits_for_it_any_more(everywhere: Play) -> None:
+def test_an_application_stops_although_nobody_waits_for_it_any_more(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         await node.start_application(Shop(book, "shop"))
@@ -77,10 +77,10 @@ def test_an_application_stops_although_nobody_waits_for_it_any_more(everywhere: 
         assert node.applications() == {}
         await node.start_application(Shop(book, "shop"))
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_an_application_stops_by_itself_and_can_be_started_again(everywhere: Play) -> None:
+def test_an_application_stops_by_itself_and_can_be_started_again(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         told = failures(node)
         book: Book = []
@@ -96,13 +96,13 @@ def test_an_application_stops_by_itself_and_can_be_started_again(everywhere: Pla
         assert list(node.applications()) == ["shop"]
         assert told == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize("kind", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("reason", ["shutdown", "broken"])
 def test_the_kind_of_an_application_says_whether_its_end_is_the_nodes(
-    everywhere: Play, kind: Any, reason: str, caplog: pytest.LogCaptureFixture
+    play: Play, kind: Any, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         told = failures(node)
@@ -118,10 +118,10 @@ def test_the_kind_of_an_application_says_whether_its_end_is_the_nodes(
         assert record.__dict__["quorate"]["fatal"] == fatal
         assert record.levelno == (logging.ERROR if fatal else logging.WARNING)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_an_application_that_cannot_start_says_why_and_leaves_nothing(everywhere: Play) -> None:
+def test_an_application_that_cannot_start_says_why_and_leaves_nothing(play: Play) -> None:
     book: Book = []
 
     class Broken(Application):
@@ -153,11 +153,11 @@ def test_an_application_that_cannot_start_says_why_and_leaves_nothing(everywhere
             await node.start_application(Shop(book, "x", "eternal"))
         assert (node.applications(), node.processes()) == ({}, [])
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize("how", ["raises", "hangs", "exits", "cancels"])
-def test_the_stop_of_an_application_cannot_keep_the_others_from_stopping(everywhere: Play, how: str) -> None:
+def test_the_stop_of_an_application_cannot_keep_the_others_from_stopping(play: Play, how: str) -> None:
     class Rude(Shop):
         async def stop(self, node: Node) -> None:
             match how:
@@ -178,10 +178,10 @@ def test_the_stop_of_an_application_cannot_keep_the_others_from_stopping(everywh
         assert closing.done()
         assert book[-2:] == [("stop", "first"), ("closed", "first")]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_the_root_of_an_application_may_be_any_process(everywhere: Play) -> None:
+def test_the_root_of_an_application_may_be_any_process(play: Play) -> None:
     book: Book = []
 
     class Bare(Application):
@@ -194,7 +194,7 @@ def test_the_root_of_an_application_may_be_any_process(everywhere: Play) -> None
         await node.stop_application("Bare")
         assert book == [("start", "bare"), ("stop", "bare")]
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_node_that_is_not_open_has_no_applications(play: Play) -> None:

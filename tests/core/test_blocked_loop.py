@@ -69,7 +69,7 @@ def facts(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
 
 
 def test_a_method_that_holds_the_loop_is_reported_by_its_name(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Blocker, world.clock)
@@ -78,11 +78,11 @@ def test_a_method_that_holds_the_loop_is_reported_by_its_name(
         assert (found["event"], found["seconds"], found["where"]) == ("slow", 1.0, "in block")
         assert found["who"] == f"{ref.pid} (Blocker)"
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_coroutine_that_holds_the_loop_is_reported_with_the_place_to_which_it_went_on(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def body(self: Process, clock: ManualClock) -> None:
         clock.skip(1.0)
@@ -99,18 +99,16 @@ def test_a_coroutine_that_holds_the_loop_is_reported_with_the_place_to_which_it_
         await turns()
         assert "<locals>.body" in facts(caplog)["where"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_who_does_not_hold_the_loop_is_not_reported(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_who_does_not_hold_the_loop_is_not_reported(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Blocker, world.clock)
         await ref.call(Blocker.block)
         assert caplog.records == []
 
-    everywhere.one(main, ProcessConfig(slow_s=1.5))
+    play.one(main, ProcessConfig(slow_s=1.5))
 
 
 def test_the_report_has_the_stack_when_somebody_saw_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -66,7 +66,7 @@ async def crashed(node: Node, kind: Any, method: Any, *args: Any) -> Any:
 
 @pytest.mark.parametrize("method", [Counter.fail, Counter.fail_slowly])
 def test_the_record_of_a_crash_says_who_crashed_why_and_in_which_state(
-    everywhere: Play, caplog: pytest.LogCaptureFixture, method: Any
+    play: Play, caplog: pytest.LogCaptureFixture, method: Any
 ) -> None:
     async def main(node: Node, world: World) -> None:
         async def friend(self: Process) -> None:
@@ -104,12 +104,10 @@ def test_the_record_of_a_crash_says_who_crashed_why_and_in_which_state(
             f"last message: {method.__name__}('on purpose'); state: n=3, heard=[]"
         )
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_the_record_of_a_child_names_its_supervisor(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_record_of_a_child_names_its_supervisor(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def main(node: Node, world: World) -> None:
         tree = await node.start(Supervisor, [child(Counter)])
         [first] = await tree.call(Supervisor.which_children)
@@ -119,11 +117,11 @@ def test_the_record_of_a_child_names_its_supervisor(
         [found] = [facts(record) for record in caplog.records if facts(record)["event"] == "crash"]
         assert (found["supervisor"], found["links"]) == (tree.pid, (tree.pid,))
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_the_record_of_a_body_says_where_it_begins_and_has_no_state(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fails(self: Process) -> None:
         raise ValueError("on purpose")
@@ -140,12 +138,10 @@ def test_the_record_of_a_body_says_where_it_begins_and_has_no_state(
             assert f"{name} at {__file__}:" in found["initial_call"]
             assert record.getMessage().endswith("crashed: ValueError('on purpose')")
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_format_status_decides_what_a_report_shows(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_format_status_decides_what_a_report_shows(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def main(node: Node, world: World) -> None:
         await crashed(node, Vault, Vault.open, SECRET)
         [record] = caplog.records
@@ -154,11 +150,11 @@ def test_format_status_decides_what_a_report_shows(
         assert (found["last_message"], found["reason"], record.exc_info) == ("an attempt", "wrong key", None)
         assert SECRET not in record.getMessage() + str(found)
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_when_format_status_fails_neither_state_nor_message_is_shown(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         await crashed(node, Broken, Broken.open, "a")
@@ -168,11 +164,11 @@ def test_when_format_status_fails_neither_state_nor_message_is_shown(
         assert found["last_message"] == "None"
         assert SECRET not in record.getMessage() + str(found)
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_format_status_runs_in_the_context_of_the_process(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 
@@ -192,11 +188,11 @@ def test_format_status_runs_in_the_context_of_the_process(
         assert facts(record)["state"] == {"tenant": "'acme'"}
         assert tenant.get() == "nobody"
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_large_state_or_message_is_cut_before_it_becomes_text(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = 0
 
@@ -227,12 +223,10 @@ def test_a_large_state_or_message_is_cut_before_it_becomes_text(
         assert len(found["last_message"]) <= 400
         assert len(record.getMessage()) <= 3000
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_report_comes_whatever_the_users_own_texts_do(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_report_comes_whatever_the_users_own_texts_do(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     class Odd(GenServer):
         def __init__(self) -> None:
             self.value = Unspeakable()
@@ -249,12 +243,12 @@ def test_a_report_comes_whatever_the_users_own_texts_do(
         record.getMessage().encode()
         assert "Unspeakable" in facts(record)["last_message"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize("slowly", [False, True])
 def test_what_terminate_raises_is_reported_and_changes_no_reason(
-    everywhere: Play, caplog: pytest.LogCaptureFixture, slowly: bool
+    play: Play, caplog: pytest.LogCaptureFixture, slowly: bool
 ) -> None:
     class Quick(GenServer):
         def terminate(self, reason: object) -> None:
@@ -275,11 +269,11 @@ def test_what_terminate_raises_is_reported_and_changes_no_reason(
         assert isinstance(found["error"], ValueError)
         assert "raised in terminate: ValueError" in record.getMessage()
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_what_a_finally_block_raises_is_reported_and_changes_no_reason(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Server(GenServer):
         async def work(self) -> None:
@@ -304,11 +298,11 @@ def test_what_a_finally_block_raises_is_reported_and_changes_no_reason(
         assert [facts(record)["event"] for record in caplog.records] == ["crash_at_exit"] * 2
         assert [facts(record)["reason"] for record in caplog.records] == ["enough"] * 2
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_thousand_crashes_are_a_thousand_reports_and_the_node_goes_on(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         refs = [await node.start(Counter) for _ in range(1000)]
@@ -320,7 +314,7 @@ def test_a_thousand_crashes_are_a_thousand_reports_and_the_node_goes_on(
         ref = await node.start(Counter)
         assert await ref.call(Counter.incr) == 1
 
-    everywhere.one(main)
+    play.one(main)
 
 
 class Spite(BaseException):
@@ -343,7 +337,7 @@ class Deaf(logging.Handler):
 
 @pytest.mark.parametrize("how", ["call", "cast", "message", "body"])
 def test_a_process_ends_although_the_text_of_its_error_raises_what_nobody_catches(
-    everywhere: Play, how: str
+    play: Play, how: str
 ) -> None:
     class Server(GenServer):
         def fail(self) -> None:
@@ -374,11 +368,11 @@ def test_a_process_ends_although_the_text_of_its_error_raises_what_nobody_catche
         assert node.process_info(pid) is None
         assert await other.call(Counter.what_was_heard) == ["one turn later"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_handler_of_the_log_that_raises_keeps_no_process_from_ending_or_being_restarted(
-    everywhere: Play, capsys: pytest.CaptureFixture[str]
+    play: Play, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def main(node: Node, world: World) -> None:
         await node.start(Supervisor, [child(Counter).options(name="counter")])
@@ -393,15 +387,13 @@ def test_a_handler_of_the_log_that_raises_keeps_no_process_from_ending_or_being_
     logger, handler = logging.getLogger("quorate"), Deaf()
     logger.addHandler(handler)
     try:
-        everywhere.one(main)
+        play.one(main)
     finally:
         logger.removeHandler(handler)
     assert "the disk of the logs is full" in capsys.readouterr().err
 
 
-def test_a_long_text_as_a_message_is_cut_in_the_report(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_long_text_as_a_message_is_cut_in_the_report(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     class Server(GenServer):
         def handle_info(self, message: Any) -> None:
             raise ValueError("unexpected")
@@ -414,4 +406,4 @@ def test_a_long_text_as_a_message_is_cut_in_the_report(
         assert len(facts(record)["last_message"]) <= 400
         record.getMessage().encode()
 
-    everywhere.one(main)
+    play.one(main)

@@ -31,7 +31,7 @@ from tests.core.trees import Book, Worker, body, crash, pid_of
 from tests.support import turns
 
 
-def test_many_children_of_one_spec_come_and_go(everywhere: Play) -> None:
+def test_many_children_of_one_spec_come_and_go(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         pool = await node.start(DynamicSupervisor)
@@ -48,10 +48,10 @@ def test_many_children_of_one_spec_come_and_go(everywhere: Play) -> None:
         with pytest.raises(NoSuchChild):
             await pool.call(DynamicSupervisor.terminate_child, pids[8])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_child_that_ended_for_good_is_forgotten(everywhere: Play) -> None:
+def test_a_child_that_ended_for_good_is_forgotten(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         pool = await node.start(DynamicSupervisor)
         for restart, reason, left in (
@@ -66,10 +66,10 @@ def test_a_child_that_ended_for_good_is_forgotten(everywhere: Play) -> None:
             await world.settle()
             assert (await pool.call(DynamicSupervisor.count_children)).specs == left
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_children_of_a_dynamic_supervisor_stop_at_once(everywhere: Play) -> None:
+def test_children_of_a_dynamic_supervisor_stop_at_once(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def slow(self: Process) -> None:
             try:
@@ -85,10 +85,10 @@ def test_children_of_a_dynamic_supervisor_stop_at_once(everywhere: Play) -> None
         await world.clock.pass_time(3.0)
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_dynamic_supervisor_has_a_limit_if_it_is_given_one(everywhere: Play) -> None:
+def test_a_dynamic_supervisor_has_a_limit_if_it_is_given_one(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         pool = await node.start(DynamicSupervisor, max_children=2)
         first = await pool.call(DynamicSupervisor.start_child, child(Worker, [], "1"))
@@ -100,20 +100,20 @@ def test_a_dynamic_supervisor_has_a_limit_if_it_is_given_one(everywhere: Play) -
         with pytest.raises(ConfigError):
             await node.start(DynamicSupervisor, max_children=-1)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_dynamic_supervisor_keeps_nothing_that_could_be_restarted_or_deleted(everywhere: Play) -> None:
+def test_a_dynamic_supervisor_keeps_nothing_that_could_be_restarted_or_deleted(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         pool = await node.start(DynamicSupervisor)
         for method in (DynamicSupervisor.restart_child, DynamicSupervisor.delete_child):
             with pytest.raises(NotCallable):
                 await pool.call(method, "w")
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_restarts_of_all_dynamic_children_count_together(everywhere: Play) -> None:
+def test_restarts_of_all_dynamic_children_count_together(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         pool = await node.start(DynamicSupervisor, intensity=2)
         for name in "abc":
@@ -122,13 +122,13 @@ def test_restarts_of_all_dynamic_children_count_together(everywhere: Play) -> No
             await crash(node, world, pid)
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- partitions --------------------------------------------------------------------------------------------
 
 
-def test_each_key_has_its_partition_also_after_a_restart(everywhere: Play) -> None:
+def test_each_key_has_its_partition_also_after_a_restart(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         pool = await node.start(
             PartitionSupervisor,
@@ -148,10 +148,10 @@ def test_each_key_has_its_partition_also_after_a_restart(everywhere: Play) -> No
         assert workers.ref_for("key 1") != ref
         assert {key: await workers.ref_for(key).call(Worker.who) for key in keys} == homes
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_partition_that_is_not_there_is_an_error_and_the_others_go_on(everywhere: Play) -> None:
+def test_a_partition_that_is_not_there_is_an_error_and_the_others_go_on(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         pool = await node.start(PartitionSupervisor, child(Worker, [], "w"), 2)
         workers = Partitions(pool, Worker)
@@ -175,7 +175,7 @@ def test_a_partition_that_is_not_there_is_an_error_and_the_others_go_on(everywhe
         with pytest.raises(NoProcess):
             workers.ref_for(here)
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_there_is_at_least_one_partition(play: Play) -> None:
@@ -203,7 +203,7 @@ def test_partitions_of_known_keys_are_the_same_in_every_release() -> None:
 # -- together ----------------------------------------------------------------------------------------------
 
 
-def test_supervisors_of_all_kinds_are_children_of_each_other(everywhere: Play) -> None:
+def test_supervisors_of_all_kinds_are_children_of_each_other(play: Play) -> None:
     book: Book = []
 
     async def main(node: Node, world: World) -> None:
@@ -227,5 +227,5 @@ def test_supervisors_of_all_kinds_are_children_of_each_other(everywhere: Play) -
         await turns()
         assert len(node.processes()) == 5
 
-    everywhere.one(main)
+    play.one(main)
     assert book.count(("stop", "p")) == 2

@@ -50,7 +50,7 @@ class Hidden(EventHandler[int]):
 # -- events -----------------------------------------------------------------------------------------------
 
 
-def test_every_handler_hears_every_event_in_the_order_in_which_they_were_added(everywhere: Play) -> None:
+def test_every_handler_hears_every_event_in_the_order_in_which_they_were_added(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
         for name, kind in (("one", Keeper), ("two", SlowKeeper), ("three", Keeper)):
@@ -60,7 +60,7 @@ def test_every_handler_hears_every_event_in_the_order_in_which_they_were_added(e
         assert [(name, number) for number in (1, 2) for name in ("one", "two", "three")] == HEARD
         assert await events.which_handlers() == ["one", "two", "three"]
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_a_notification_waits_for_nobody_and_a_synchronous_one_for_every_handler(play: Play) -> None:
@@ -125,7 +125,7 @@ def test_a_manager_may_install_handlers_when_it_starts(play: Play) -> None:
 # -- handlers come and go ---------------------------------------------------------------------------------
 
 
-def test_methods_of_a_handler_can_be_called(everywhere: Play) -> None:
+def test_methods_of_a_handler_can_be_called(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
         keeper = await events.add(Keeper)
@@ -146,10 +146,10 @@ def test_methods_of_a_handler_can_be_called(everywhere: Play) -> None:
             await keeper.call(Keeper.refuse)
         assert await events.which_handlers() == []
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_handler_is_removed_by_others_and_by_itself(everywhere: Play) -> None:
+def test_a_handler_is_removed_by_others_and_by_itself(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
         one, two = await events.add_as("one", Keeper, "one"), await events.add_as("two", SlowKeeper, "two")
@@ -163,10 +163,10 @@ def test_a_handler_is_removed_by_others_and_by_itself(everywhere: Play) -> None:
         await events.sync_notify(2)
         assert len(HEARD) == 4
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_an_id_is_given_once(everywhere: Play) -> None:
+def test_an_id_is_given_once(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
         await events.add(Keeper)
@@ -175,7 +175,7 @@ def test_an_id_is_given_once(everywhere: Play) -> None:
         await events.add_as("more", Keeper)
         assert await events.which_handlers() == ["Keeper", "more"]
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_a_handler_that_refuses_is_not_added_and_does_no_harm(play: Play) -> None:
@@ -207,7 +207,7 @@ def test_a_handler_that_refuses_is_not_added_and_does_no_harm(play: Play) -> Non
 
 
 @pytest.mark.parametrize("kind", [Keeper, SlowKeeper])
-def test_a_handler_takes_the_place_of_another_with_its_state(everywhere: Play, kind: type[Keeper]) -> None:
+def test_a_handler_takes_the_place_of_another_with_its_state(play: Play, kind: type[Keeper]) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
         old = await events.add_as("old", kind, "old")
@@ -224,7 +224,7 @@ def test_a_handler_takes_the_place_of_another_with_its_state(everywhere: Play, k
             await fresh.swap_as("new", kind)
         assert await events.which_handlers() == ["new", kind.__name__]
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_a_handler_may_put_another_in_its_place(play: Play, caplog: pytest.LogCaptureFixture) -> None:
@@ -256,7 +256,7 @@ def test_a_handler_may_put_another_in_its_place(play: Play, caplog: pytest.LogCa
 
 @pytest.mark.parametrize("kind", [Fragile, FragileLater])
 def test_a_handler_that_raises_is_removed_alone(
-    everywhere: Play, kind: type[Keeper], caplog: pytest.LogCaptureFixture
+    play: Play, kind: type[Keeper], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         caplog.clear()
@@ -273,7 +273,7 @@ def test_a_handler_that_raises_is_removed_alone(
         assert told["state"]["name"] == "'fragile'"
         assert isinstance(told["reason"], ValueError)
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_a_report_shows_what_the_handler_lets_it(play: Play, caplog: pytest.LogCaptureFixture) -> None:
@@ -306,7 +306,7 @@ def test_a_manager_survives_whatever_the_report_of_a_handler_raises(
 
 
 def test_what_a_called_method_raises_removes_the_handler_and_is_told(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         caplog.clear()
@@ -322,7 +322,7 @@ def test_what_a_called_method_raises_removes_the_handler_and_is_told(
         assert [record for record in caplog.records if hasattr(record, "quorate")] == caplog.records[:1]
         assert await events.which_handlers() == []
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_a_handler_whose_end_fails_is_removed_all_the_same(
@@ -351,7 +351,7 @@ def test_a_handler_whose_end_fails_is_removed_all_the_same(
 # -- a look from outside ----------------------------------------------------------------------------------
 
 
-def test_the_state_of_handlers_can_be_seen_and_replaced(everywhere: Play) -> None:
+def test_the_state_of_handlers_can_be_seen_and_replaced(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
         keeper = await events.add(Keeper)
@@ -368,7 +368,7 @@ def test_the_state_of_handlers_can_be_seen_and_replaced(everywhere: Play) -> Non
             )
         assert await keeper.call(Keeper.all) == [5]
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_the_names_of_handlers_themselves_are_no_methods() -> None:

@@ -65,7 +65,7 @@ async def owner_of(node: Node, events: Events[int], world: World, *, trap: bool 
     return owner, pid
 
 
-def test_an_owner_is_told_when_its_handler_goes(everywhere: Play) -> None:
+def test_an_owner_is_told_when_its_handler_goes(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
         owner, pid = await owner_of(a, events, world)
@@ -88,7 +88,7 @@ def test_an_owner_is_told_when_its_handler_goes(everywhere: Play) -> None:
         await world.settle()
         assert await events.which_handlers() == []  # the new one was its own too
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_an_owner_is_told_however_busy_the_link_is_and_whatever_the_reason(play: Play) -> None:
@@ -158,7 +158,7 @@ def test_an_owner_is_told_when_a_handler_failed_to_take_its_handlers_place(play:
     play.one(main)
 
 
-def test_handlers_go_with_their_owner(everywhere: Play) -> None:
+def test_handlers_go_with_their_owner(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         events = await events_on(a, b)
         _, one = await owner_of(a, events, world)
@@ -172,10 +172,10 @@ def test_handlers_go_with_their_owner(everywhere: Play) -> None:
         assert await events.which_handlers() == []
         assert HEARD[1:] == [("keeper", "ends", ("stop", "killed"))]
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_an_owner_survives_the_orderly_end_of_its_manager_and_not_its_death(everywhere: Play) -> None:
+def test_an_owner_survives_the_orderly_end_of_its_manager_and_not_its_death(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         for reason, alive in (("shutdown", True), ("kill", False)):
             events = await events_on(a, b)
@@ -190,7 +190,7 @@ def test_an_owner_survives_the_orderly_end_of_its_manager_and_not_its_death(ever
         await world.settle()
         assert owner.got == [ExitSignal(events.pid, "killed")]
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_an_owner_that_was_linked_with_the_manager_before_takes_it_with_it(play: Play) -> None:
@@ -291,7 +291,7 @@ def test_a_handler_in_progress_is_cancelled_when_its_manager_is_ended(play: Play
     play.one(main)
 
 
-def test_an_owner_whose_mailbox_is_full_is_told_and_its_manager_lives(everywhere: Play) -> None:
+def test_an_owner_whose_mailbox_is_full_is_told_and_its_manager_lives(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         got: list[Any] = []
 
@@ -310,4 +310,4 @@ def test_an_owner_whose_mailbox_is_full_is_told_and_its_manager_lives(everywhere
         assert [one.handler for one in got] == ["Fragile"]
         assert await events.which_handlers() == []
 
-    everywhere.one(main)
+    play.one(main)

@@ -107,7 +107,7 @@ async def queue_on(a: Node, b: Node) -> Ref[Queue]:
     return a.ref((await b.start(Queue)).pid, Queue)
 
 
-def test_a_method_can_answer_later(wherever: Play) -> None:
+def test_a_method_can_answer_later(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await queue_on(a, b)
         takers = [asyncio.create_task(ref.call(Queue.take)) for _ in range(2)]
@@ -120,10 +120,10 @@ def test_a_method_can_answer_later(wherever: Play) -> None:
         assert await asyncio.gather(*takers) == ["one", "two", "three"]
         assert await ref.call(Queue.take) == "four"
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_an_answer_that_comes_after_the_deadline_is_dropped(wherever: Play) -> None:
+def test_an_answer_that_comes_after_the_deadline_is_dropped(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await queue_on(a, b)
         taker = asyncio.create_task(ref.within(1.0).call(Queue.take))
@@ -134,10 +134,10 @@ def test_an_answer_that_comes_after_the_deadline_is_dropped(wherever: Play) -> N
         assert await ref.call(Queue.how_many_wait) == 0
         assert a.pending_calls() == 0
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_who_waits_for_a_later_answer_is_told_when_the_server_ends(wherever: Play) -> None:
+def test_who_waits_for_a_later_answer_is_told_when_the_server_ends(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await queue_on(a, b)
         taker = asyncio.create_task(ref.call(Queue.take))
@@ -146,20 +146,20 @@ def test_who_waits_for_a_later_answer_is_told_when_the_server_ends(wherever: Pla
         with pytest.raises(CalleeExited, match="before it answered: 'enough'"):
             await taker
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_only_the_first_answer_counts(wherever: Play) -> None:
+def test_only_the_first_answer_counts(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await queue_on(a, b)
         assert await ref.call(Queue.answer_twice) == "first"
         assert await ref.call(Queue.answer_early) == "early"
         assert await ref.call(Queue.what_happened) == ["and then the rest"]
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_later_answer_can_be_an_exception(wherever: Play) -> None:
+def test_a_later_answer_can_be_an_exception(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await queue_on(a, b)
         taker = asyncio.create_task(ref.call(Queue.take))
@@ -168,10 +168,10 @@ def test_a_later_answer_can_be_an_exception(wherever: Play) -> None:
         with pytest.raises(KeyError, match="closed"):
             await taker
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_method_that_asked_for_its_request_and_raises_answers_with_that(wherever: Play) -> None:
+def test_a_method_that_asked_for_its_request_and_raises_answers_with_that(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await queue_on(a, b)
         with pytest.raises(KeyError, match="not today"):
@@ -181,10 +181,10 @@ def test_a_method_that_asked_for_its_request_and_raises_answers_with_that(wherev
             await ref.call(Queue.ask_and_fail)
         assert (await a.down(ref.pid)).reason is not None
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_request_is_there_while_a_call_is_handled_and_at_no_other_time(wherever: Play) -> None:
+def test_a_request_is_there_while_a_call_is_handled_and_at_no_other_time(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await queue_on(a, b)
         ref.send("hello")
@@ -197,10 +197,10 @@ def test_a_request_is_there_while_a_call_is_handled_and_at_no_other_time(whereve
         ref.cast(Queue.put, "kept")
         assert await ref.call(Queue.take) == "kept"
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_marker_of_another_call_is_a_crash_and_not_an_endless_wait(wherever: Play) -> None:
+def test_a_marker_of_another_call_is_a_crash_and_not_an_endless_wait(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await queue_on(a, b)
         taker = asyncio.create_task(ref.call(Queue.take))
@@ -210,7 +210,7 @@ def test_a_marker_of_another_call_is_a_crash_and_not_an_endless_wait(wherever: P
         with pytest.raises(CalleeExited):
             await taker
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 # -- exceptions for the caller ----------------------------------------------------------------------------
@@ -264,7 +264,7 @@ async def shop_on(a: Node, b: Node) -> Ref[Shop]:
     return a.ref((await b.start(Shop)).pid, Shop)
 
 
-def test_an_exception_that_is_declared_is_the_caller_s_and_the_server_lives(wherever: Play) -> None:
+def test_an_exception_that_is_declared_is_the_caller_s_and_the_server_lives(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await shop_on(a, b)
         for method in (Shop.buy, Shop.order):
@@ -280,10 +280,10 @@ def test_an_exception_that_is_declared_is_the_caller_s_and_the_server_lives(wher
             await ref.call(Shop.buy, "bug")
         assert (await a.down(ref.pid)).pid == ref.pid
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_reply_answers_with_an_exception_and_no_except_exception_stops_it(wherever: Play) -> None:
+def test_reply_answers_with_an_exception_and_no_except_exception_stops_it(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await shop_on(a, b)
         with pytest.raises(OutOfStock) as none_left:
@@ -292,11 +292,11 @@ def test_reply_answers_with_an_exception_and_no_except_exception_stops_it(wherev
         ref.cast(Shop.look, "milk")
         assert await ref.call(Shop.count) == 0
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 def test_the_caller_of_the_same_node_gets_the_very_exception_and_one_elsewhere_its_remote_traceback(
-    wherever: Play,
+    anywhere: Play,
 ) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await shop_on(a, b)
@@ -314,14 +314,14 @@ def test_the_caller_of_the_same_node_gets_the_very_exception_and_one_elsewhere_i
             await ref.call(Shop.unserialisable)
         assert await ref.call(Shop.count) == 0
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 @pytest.mark.parametrize(
     ("which", "text"), [("stop", "StopIteration: odd"), ("call", "NoProcess: elsewhere")]
 )
 def test_an_exception_that_would_say_something_else_at_the_caller_comes_as_a_remote_error(
-    wherever: Play, which: str, text: str
+    anywhere: Play, which: str, text: str
 ) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await shop_on(a, b)
@@ -329,16 +329,16 @@ def test_an_exception_that_would_say_something_else_at_the_caller_comes_as_a_rem
             await ref.call(Shop.reply_with, which)
         assert await ref.call(Shop.count) == 0
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_reply_where_nobody_asked_is_a_crash(everywhere: Play) -> None:
+def test_reply_where_nobody_asked_is_a_crash(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Shop)
         ref.send("hello")
         assert isinstance((await node.down(ref.pid)).reason, Reply)
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_only_exceptions_can_be_declared_or_replied() -> None:
@@ -376,7 +376,7 @@ class Account(GenServer):
 
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_server_can_answer_and_end_and_its_name_is_free_when_the_answer_comes(
-    wherever: Play, slow: bool
+    anywhere: Play, slow: bool
 ) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = a.ref((await b.start(Account)).pid, Account)
@@ -391,20 +391,20 @@ def test_a_server_can_answer_and_end_and_its_name_is_free_when_the_answer_comes(
         with pytest.raises(NoProcess):
             await ref.call(Account.close_without_a_word)
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_server_that_ends_without_an_answer_says_so(wherever: Play) -> None:
+def test_a_server_that_ends_without_an_answer_says_so(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = a.ref((await b.start(Account)).pid, Account)
         with pytest.raises(CalleeExited, match="ended itself: 'over'"):
             await ref.call(Account.close_without_a_word)
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), "a text"])
-def test_nobody_ends_the_program_of_who_asked_by_failing_a_call(wherever: Play, error: Any) -> None:
+def test_nobody_ends_the_program_of_who_asked_by_failing_a_call(anywhere: Play, error: Any) -> None:
     class Malicious(GenServer):
         def ask(self) -> None:
             self.asker().fail(error)
@@ -414,7 +414,7 @@ def test_nobody_ends_the_program_of_who_asked_by_failing_a_call(wherever: Play, 
         with pytest.raises(RemoteError, match="an exception is needed"):
             await ref.call(Malicious.ask)
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 def test_a_class_that_takes_a_name_every_server_needs_is_refused() -> None:

@@ -64,7 +64,7 @@ class Loader(GenServer):
         return self.log
 
 
-def test_what_init_asks_to_be_done_next_is_done_before_any_message(wherever: Play) -> None:
+def test_what_init_asks_to_be_done_next_is_done_before_any_message(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = a.ref((await b.start(Loader, "one", "two")).pid, Loader)
         assert await ref.call(Loader.seen) == [
@@ -75,11 +75,11 @@ def test_what_init_asks_to_be_done_next_is_done_before_any_message(wherever: Pla
             "sent in __init__",
         ]
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 @pytest.mark.parametrize("method", [Loader.step, Loader.slowly])
-def test_what_a_method_asks_to_be_done_next_is_done_before_any_message(everywhere: Play, method: Any) -> None:
+def test_what_a_method_asks_to_be_done_next_is_done_before_any_message(play: Play, method: Any) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Loader)
         await world.settle()
@@ -90,20 +90,20 @@ def test_what_a_method_asks_to_be_done_next_is_done_before_any_message(everywher
         links = ["begin chain", "end chain", "begin next link", "end next link"]
         assert log == ["step chain", *done, *links, "a message"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_call_of_an_idle_server_that_asks_for_more_is_answered_first(everywhere: Play) -> None:
+def test_a_call_of_an_idle_server_that_asks_for_more_is_answered_first(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Loader)
         await world.settle()
         await ref.call(Loader.step, "more")
         assert (await ref.call(Loader.seen))[1:] == ["step more", "begin more", "end more"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_continuation_that_raises_ends_the_server_and_one_without_its_hook_too(everywhere: Play) -> None:
+def test_a_continuation_that_raises_ends_the_server_and_one_without_its_hook_too(play: Play) -> None:
     class Forgetful(GenServer):
         def __init__(self) -> None:
             self.continue_with()
@@ -115,11 +115,11 @@ def test_a_continuation_that_raises_ends_the_server_and_one_without_its_hook_too
         await world.settle()
         assert {type(down.reason) for down in downs} == {ValueError, NotImplementedError}
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_continuation_is_done_though_the_server_is_held_but_not_while_its_gate_is_closed(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Loader)
@@ -138,7 +138,7 @@ def test_a_continuation_is_done_though_the_server_is_held_but_not_while_its_gate
         await world.settle()
         assert (await control.run(lambda server: list(server.log)))[-1] == "end gated"
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- idle timeouts ----------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class Cache(GenServer):
         pass
 
 
-def test_a_server_without_messages_gets_a_timeout_and_may_end(everywhere: Play) -> None:
+def test_a_server_without_messages_gets_a_timeout_and_may_end(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Cache)
         down = asyncio.create_task(node.down(ref.pid))
@@ -183,10 +183,10 @@ def test_a_server_without_messages_gets_a_timeout_and_may_end(everywhere: Play) 
         assert (await down).reason == "idle"
         assert world.clock.next_due() is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_every_message_begins_the_idle_time_anew_and_no_errand_does(everywhere: Play) -> None:
+def test_every_message_begins_the_idle_time_anew_and_no_errand_does(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Cache)
         await world.clock.pass_time(4.0)
@@ -201,10 +201,10 @@ def test_every_message_begins_the_idle_time_anew_and_no_errand_does(everywhere: 
         await world.clock.pass_time(1.1)
         assert node.process_info(ref.pid) is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_server_at_work_is_not_idle(everywhere: Play) -> None:
+def test_a_server_at_work_is_not_idle(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Cache)
         for method in (Cache.work, Cache.watch):
@@ -215,10 +215,10 @@ def test_a_server_at_work_is_not_idle(everywhere: Play) -> None:
             await world.clock.pass_time(4.0)
             assert await ref.call(Cache.touch) == 0
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_the_timeout_comes_again_and_again_until_it_is_switched_off(everywhere: Play) -> None:
+def test_the_timeout_comes_again_and_again_until_it_is_switched_off(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Cache, 1.0, patience=99)
         await world.clock.pass_time(3.5)
@@ -232,10 +232,10 @@ def test_the_timeout_comes_again_and_again_until_it_is_switched_off(everywhere: 
         with pytest.raises(RemoteError, match="over 0 seconds"):
             await ref.call(Cache.patient, 0.0)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_held_server_gets_no_timeout_and_a_message_that_waits_comes_instead(everywhere: Play) -> None:
+def test_a_held_server_gets_no_timeout_and_a_message_that_waits_comes_instead(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Cache)
         control = node.control(ref.pid)
@@ -255,7 +255,7 @@ def test_a_held_server_gets_no_timeout_and_a_message_that_waits_comes_instead(ev
         await world.clock.pass_time(2.0)
         assert node.process_info(ref.pid) is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- beside one another -----------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ async def fetcher_on(a: Node, b: Node) -> Ref[Fetcher]:
     return a.ref((await b.start(Fetcher)).pid, Fetcher)
 
 
-def test_reentrant_calls_hold_up_nobody_and_all_begin_in_order(wherever: Play) -> None:
+def test_reentrant_calls_hold_up_nobody_and_all_begin_in_order(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await fetcher_on(a, b)
         await world.settle()
@@ -369,10 +369,10 @@ def test_reentrant_calls_hold_up_nobody_and_all_begin_in_order(wherever: Play) -
         assert await asyncio.gather(*calls) == ["f0", "q0", "f1", "q1", "f2", "q2"]
         assert (await ref.call(Fetcher.seen))[9:] == ["end f0", "end f1", "end f2"]
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_call_at_once_does_not_overtake_the_beginning_of_a_reentrant_one(everywhere: Play) -> None:
+def test_a_call_at_once_does_not_overtake_the_beginning_of_a_reentrant_one(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
         await world.settle()
@@ -390,10 +390,10 @@ def test_a_call_at_once_does_not_overtake_the_beginning_of_a_reentrant_one(every
         ]
         assert where.get() == "outside"
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_what_waits_in_a_mailbox_begins_in_order_too(everywhere: Play) -> None:
+def test_what_waits_in_a_mailbox_begins_in_order_too(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
         control = node.control(ref.pid)
@@ -409,12 +409,12 @@ def test_what_waits_in_a_mailbox_begins_in_order_too(everywhere: Play) -> None:
         log = await ref.call(Fetcher.seen)
         assert [line for line in log if not line.startswith("end")] == ["begin 1", "2", "3", "begin 4", "5"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize("reason", ["kill", "enough"])
 def test_what_ends_a_server_cancels_its_reentrant_calls_and_terminate_waits_for_them(
-    wherever: Play, reason: str
+    anywhere: Play, reason: str
 ) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await fetcher_on(a, b)
@@ -429,11 +429,11 @@ def test_what_ends_a_server_cancels_its_reentrant_calls_and_terminate_waits_for_
             with pytest.raises(CalleeExited):
                 await call
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 def test_a_reentrant_call_that_crashes_ends_the_server_and_all_its_calls(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
@@ -450,10 +450,10 @@ def test_a_reentrant_call_that_crashes_ends_the_server_and_all_its_calls(
         assert server.log[-1] == "terminate beside others"
         assert "crash()" in caplog.text
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_crash_of_another_method_ends_the_reentrant_calls_too(everywhere: Play) -> None:
+def test_a_crash_of_another_method_ends_the_reentrant_calls_too(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
         hanging = asyncio.create_task(ref.call(Fetcher.stubborn))
@@ -463,11 +463,11 @@ def test_a_crash_of_another_method_ends_the_reentrant_calls_too(everywhere: Play
         with pytest.raises(CalleeExited):
             await hanging
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_terminate_waits_for_reentrant_calls_also_after_a_crash_in_the_midst_of_a_turn(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
@@ -481,10 +481,10 @@ def test_terminate_waits_for_reentrant_calls_also_after_a_crash_in_the_midst_of_
         await node.down(ref.pid)
         assert server.log == ["cleaned up", "terminate by itself"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_reentrant_call_that_crashes_breaks_off_the_handler_in_progress(everywhere: Play) -> None:
+def test_a_reentrant_call_that_crashes_breaks_off_the_handler_in_progress(play: Play) -> None:
     class Mixed(Fetcher):
         async def hang(self) -> None:
             await asyncio.Event().wait()
@@ -504,10 +504,10 @@ def test_a_reentrant_call_that_crashes_breaks_off_the_handler_in_progress(everyw
             await hanging
         assert node.process_info(ref.pid) is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_reentrant_methods_refuse_leave_and_answer_later_like_others(wherever: Play) -> None:
+def test_reentrant_methods_refuse_leave_and_answer_later_like_others(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await fetcher_on(a, b)
         with pytest.raises(KeyError, match="no"):
@@ -520,10 +520,10 @@ def test_reentrant_methods_refuse_leave_and_answer_later_like_others(wherever: P
         assert await ref.call(Fetcher.leave, "normal") == "left"
         assert b.process_info(ref.pid) is None
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_reentrant_call_may_come_back_to_its_server_and_another_one_may_not(wherever: Play) -> None:
+def test_a_reentrant_call_may_come_back_to_its_server_and_another_one_may_not(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         here, there = await a.start(Fetcher), await fetcher_on(a, b)
         await there.call(Fetcher.know, here)
@@ -531,10 +531,10 @@ def test_a_reentrant_call_may_come_back_to_its_server_and_another_one_may_not(wh
         with pytest.raises(RemoteError, match="CallCycle"):
             await here.call(Fetcher.blocking_through, there)
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_reentrant_method_may_call_its_own_server(everywhere: Play) -> None:
+def test_a_reentrant_method_may_call_its_own_server(play: Play) -> None:
     class Own(GenServer):
         @reentrant
         async def outer(self) -> int:
@@ -553,10 +553,10 @@ def test_a_reentrant_method_may_call_its_own_server(everywhere: Play) -> None:
         assert await ref.call(Own.outer) == 1
         assert await ref.call(Own.blocking) == 0
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_errands_wait_for_reentrant_calls_unless_they_may_run_beside(everywhere: Play) -> None:
+def test_errands_wait_for_reentrant_calls_unless_they_may_run_beside(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
         control = node.control(ref.pid)
@@ -571,11 +571,11 @@ def test_errands_wait_for_reentrant_calls_unless_they_may_run_beside(everywhere:
         await drained
         assert await call == "x"
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_closed_gate_and_an_interrupt_break_reentrant_calls_off_and_the_server_lives(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
@@ -589,13 +589,11 @@ def test_a_closed_gate_and_an_interrupt_break_reentrant_calls_off_and_the_server
         control.set_gate(None)
         assert await ref.call(Fetcher.seen) == ["begin x"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize("crash", [False, True])
-def test_a_reentrant_call_that_refuses_to_end_is_abandoned_with_its_server(
-    everywhere: Play, crash: bool
-) -> None:
+def test_a_reentrant_call_that_refuses_to_end_is_abandoned_with_its_server(play: Play, crash: bool) -> None:
     class Deaf(GenServer):
         def handle_info(self, message: object) -> None:
             raise ValueError(message)
@@ -621,7 +619,7 @@ def test_a_reentrant_call_that_refuses_to_end_is_abandoned_with_its_server(
             await call
         assert node.process_info(ref.pid) is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_only_async_methods_can_be_reentrant() -> None:
@@ -631,17 +629,17 @@ def test_only_async_methods_can_be_reentrant() -> None:
         def plain(self: GenServer) -> None: ...
 
 
-def test_a_server_that_uses_none_of_this_has_no_extras(everywhere: Play) -> None:
+def test_a_server_that_uses_none_of_this_has_no_extras(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
         await ref.call(Fetcher.note, "x")
         await ref.call(Fetcher.go)
         assert node.kernel.cells[ref.pid.serial].extras is None  # type: ignore[attr-defined]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_many_reentrant_calls_are_in_progress_at_once(everywhere: Play) -> None:
+def test_many_reentrant_calls_are_in_progress_at_once(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)
 
@@ -655,7 +653,7 @@ def test_many_reentrant_calls_are_in_progress_at_once(everywhere: Play) -> None:
         ref.cast(Fetcher.go)
         assert (await node.down(pid)).reason == "normal"
 
-    everywhere.one(main, ProcessConfig(slice_messages=10))
+    play.one(main, ProcessConfig(slice_messages=10))
 
 
 # -- state machines ---------------------------------------------------------------------------------------
@@ -688,7 +686,7 @@ class Door(GenStatem[str]):
         self.idle_timeout_s = 1.0
 
 
-def test_a_state_machine_can_answer_later_and_leaves_other_things_to_its_states(everywhere: Play) -> None:
+def test_a_state_machine_can_answer_later_and_leaves_other_things_to_its_states(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Door)
         key = asyncio.create_task(ref.call(Door.key))
@@ -704,4 +702,4 @@ def test_a_state_machine_can_answer_later_and_leaves_other_things_to_its_states(
                 @reentrant
                 async def open(self) -> None: ...
 
-    everywhere.one(main)
+    play.one(main)

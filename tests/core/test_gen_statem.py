@@ -27,7 +27,7 @@ from tests.support import turns
 # -- events and states ------------------------------------------------------------------------------------
 
 
-def test_the_answer_to_a_call_depends_on_the_state(everywhere: Play) -> None:
+def test_the_answer_to_a_call_depends_on_the_state(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await door(a, b)
         assert await ref.call(Door.unlock, "no") is False
@@ -37,10 +37,10 @@ def test_the_answer_to_a_call_depends_on_the_state(everywhere: Play) -> None:
         assert await ref.call(Door.unlock, "no") is True
         assert await ref.call(Door.seen) == [("locked", "locked"), ("locked", "open")]
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_postponed_call_is_answered_in_the_next_state_and_in_order(everywhere: Play) -> None:
+def test_a_postponed_call_is_answered_in_the_next_state_and_in_order(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await door(a, b)
         calls = [
@@ -57,7 +57,7 @@ def test_a_postponed_call_is_answered_in_the_next_state_and_in_order(everywhere:
         assert await asyncio.gather(*calls) == ["ada", "bob", "eve"]
         assert (await ref.call(Door.seen))[2:] == ["ada", "bob", "eve"]
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_a_postponed_cast_and_a_plain_message_wait_too(play: Play) -> None:
@@ -300,7 +300,7 @@ def test_an_inserted_event_comes_before_all_that_waits(play: Play) -> None:
 # -- timeouts ---------------------------------------------------------------------------------------------
 
 
-def test_a_state_timeout_ends_with_its_state(everywhere: Play) -> None:
+def test_a_state_timeout_ends_with_its_state(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await door(a, b)
         await ref.call(Door.unlock, "1234")
@@ -316,7 +316,7 @@ def test_a_state_timeout_ends_with_its_state(everywhere: Play) -> None:
         assert await ref.call(Door.where) == "open"
         assert (await ref.call(Door.seen)).count("relocked") == 1
 
-    everywhere.two(main)
+    play.two(main)
 
 
 class Timed(GenStatem[str]):

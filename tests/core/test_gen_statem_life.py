@@ -87,7 +87,7 @@ class Vault(GenStatem[str]):
         self.entered.append(self.state)
 
 
-def test_an_answer_may_come_later_also_to_one_who_was_postponed(everywhere: Play) -> None:
+def test_an_answer_may_come_later_also_to_one_who_was_postponed(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = a.ref((await b.start(Vault)).pid, Vault)
         calls = [asyncio.create_task(ref.call(Vault.wait)) for _ in range(2)]
@@ -104,10 +104,10 @@ def test_an_answer_may_come_later_also_to_one_who_was_postponed(everywhere: Play
         with pytest.raises(CalleeExited):
             await last
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_an_exception_for_the_caller_is_an_answer_and_what_was_decided_holds(everywhere: Play) -> None:
+def test_an_exception_for_the_caller_is_an_answer_and_what_was_decided_holds(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         a.export(TooMany)
         ref = a.ref((await b.start(Vault)).pid, Vault)
@@ -122,7 +122,7 @@ def test_an_exception_for_the_caller_is_an_answer_and_what_was_decided_holds(eve
         ref.cast(Vault.refuse)
         assert await ref.call(Vault.states) == ["shut", *("refused", "open") * 2, "searched", "refused"]
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_what_a_machine_continues_with_is_its_next_event(play: Play) -> None:
@@ -161,7 +161,7 @@ def test_a_machine_handles_one_event_at_a_time() -> None:
 
 
 def test_the_state_is_seen_and_set_from_outside_and_part_of_a_crash_report(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         caplog.clear()
@@ -177,7 +177,7 @@ def test_the_state_is_seen_and_set_from_outside_and_part_of_a_crash_report(
         (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
         assert vars(record)["quorate"]["state"]["state"] == "'forced'"
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_a_machine_that_is_held_does_not_handle_its_own_events_either(play: Play) -> None:

@@ -72,7 +72,7 @@ async def slow_on(a: Node, b: Node, messages: int | None, policy: MailboxPolicy)
 
 
 def test_a_mailbox_over_its_limit_is_reported_once_and_again_when_it_has_doubled(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         pid = node.spawn(collector, [], asyncio.Event())
@@ -85,19 +85,19 @@ def test_a_mailbox_over_its_limit_is_reported_once_and_again_when_it_has_doubled
         assert sizes == [10, 20, 40]
 
     with caplog.at_level(logging.WARNING, "quorate.process"):
-        everywhere.one(main, ProcessConfig(mailbox=MailboxLimit(10, "warn")))
+        play.one(main, ProcessConfig(mailbox=MailboxLimit(10, "warn")))
 
 
-def test_a_node_warns_of_a_hundred_thousand_messages_unless_told_otherwise(everywhere: Play) -> None:
+def test_a_node_warns_of_a_hundred_thousand_messages_unless_told_otherwise(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         info = node.process_info(node.spawn(collector, [], asyncio.Event()))
         assert info is not None
         assert info.mailbox_limit == MailboxLimit(100_000, "warn")
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_beyond_a_limit_that_drops_the_newest_is_lost_and_a_caller_is_told(wherever: Play) -> None:
+def test_beyond_a_limit_that_drops_the_newest_is_lost_and_a_caller_is_told(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref, server = await slow_on(a, b, 3, "drop")
         await world.settle()
@@ -111,7 +111,7 @@ def test_beyond_a_limit_that_drops_the_newest_is_lost_and_a_caller_is_told(where
         assert await retried(lambda: ref.call(Slow.count), world) == 3
         assert server.heard == [0, 1, 2]
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 async def retried(call: Callable[[], Awaitable[Any]], world: World) -> Any:
@@ -123,7 +123,7 @@ async def retried(call: Callable[[], Awaitable[Any]], world: World) -> Any:
             await world.settle()
 
 
-def test_beyond_a_limit_that_refuses_a_sender_of_this_node_gets_busy(everywhere: Play) -> None:
+def test_beyond_a_limit_that_refuses_a_sender_of_this_node_gets_busy(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref, server = await slow_on(node, node, 2, "refuse")
         await world.settle()
@@ -144,7 +144,7 @@ def test_beyond_a_limit_that_refuses_a_sender_of_this_node_gets_busy(everywhere:
         ref.send("again")
         assert await ref.call(Slow.count) == 3
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_beyond_a_limit_that_refuses_a_message_of_another_node_is_lost_and_the_link_lives(play: Play) -> None:
@@ -166,7 +166,7 @@ def test_beyond_a_limit_that_refuses_a_message_of_another_node_is_lost_and_the_l
     play.two(main)
 
 
-def test_a_patient_sender_waits_for_room_in_a_mailbox_and_in_a_lane(wherever: Play) -> None:
+def test_a_patient_sender_waits_for_room_in_a_mailbox_and_in_a_lane(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref, server = await slow_on(a, b, 2, "refuse")
         await world.settle()
@@ -188,11 +188,11 @@ def test_a_patient_sender_waits_for_room_in_a_mailbox_and_in_a_lane(wherever: Pl
         assert len(server.heard) == (2 if a is not b else 11)
         assert b.kernel.crowding.crowded == {}
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 @pytest.mark.parametrize("address", ["pid", "name", "alias"])
-def test_a_patient_sender_goes_on_when_the_receiver_is_gone(everywhere: Play, address: str) -> None:
+def test_a_patient_sender_goes_on_when_the_receiver_is_gone(play: Play, address: str) -> None:
     async def main(node: Node, world: World) -> None:
         ref, _ = await slow_on(node, node, 1, "refuse")
         cell = node.kernel.cells[ref.pid.serial]
@@ -211,10 +211,10 @@ def test_a_patient_sender_goes_on_when_the_receiver_is_gone(everywhere: Play, ad
         await world.settle()
         assert node.process_info(pid) is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_there_is_room_again_at_half_the_limit_and_when_a_body_has_ended(everywhere: Play) -> None:
+def test_there_is_room_again_at_half_the_limit_and_when_a_body_has_ended(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         seen: list[Any] = []
         steps = asyncio.Semaphore(0)
@@ -250,10 +250,10 @@ def test_there_is_room_again_at_half_the_limit_and_when_a_body_has_ended(everywh
         assert node.process_info(waiting) is None
         assert node.kernel.crowding.crowded == {}
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_limit_that_kills_ends_the_process_though_it_traps_exits(wherever: Play) -> None:
+def test_a_limit_that_kills_ends_the_process_though_it_traps_exits(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         seen: list[Any] = []
         pid = b.spawn(collector, seen, asyncio.Event())
@@ -264,11 +264,11 @@ def test_a_limit_that_kills_ends_the_process_though_it_traps_exits(wherever: Pla
         assert (await down).reason == "mailbox_full"
         assert seen == []
 
-    wherever.two(main, ProcessConfig(mailbox=MailboxLimit(5, "kill")))
+    anywhere.two(main, ProcessConfig(mailbox=MailboxLimit(5, "kill")))
 
 
 @pytest.mark.parametrize("policy", ["drop", "refuse", "kill"])
-def test_no_limit_loses_a_down_or_an_exit(everywhere: Play, policy: MailboxPolicy) -> None:
+def test_no_limit_loses_a_down_or_an_exit(play: Play, policy: MailboxPolicy) -> None:
     async def main(node: Node, world: World) -> None:
         seen: list[Any] = []
         gate = asyncio.Event()
@@ -292,10 +292,10 @@ def test_no_limit_loses_a_down_or_an_exit(everywhere: Play, policy: MailboxPolic
         assert [type(message) for message in seen].count(Down) == 3
         assert [type(message) for message in seen].count(ExitSignal) == 3
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_limit_can_be_lifted_and_must_be_one(everywhere: Play) -> None:
+def test_a_limit_can_be_lifted_and_must_be_one(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref, server = await slow_on(node, node, None, "kill")
         for number in range(200):
@@ -303,7 +303,7 @@ def test_a_limit_can_be_lifted_and_must_be_one(everywhere: Play) -> None:
         server.gate.set()
         assert await ref.call(Slow.count) == 200
 
-    everywhere.one(main)
+    play.one(main)
     for messages, policy in ((0, "warn"), (5, "suspend")):
         with pytest.raises(ConfigError, match="is no limit"):
             MailboxLimit(messages, policy)  # type: ignore[arg-type]
@@ -312,7 +312,7 @@ def test_a_limit_can_be_lifted_and_must_be_one(everywhere: Play) -> None:
 # -- priority messages ------------------------------------------------------------------------------------
 
 
-def test_what_is_sent_to_a_priority_alias_is_taken_first_and_in_order(wherever: Play) -> None:
+def test_what_is_sent_to_a_priority_alias_is_taken_first_and_in_order(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         seen: list[Any] = []
         gate = asyncio.Event()
@@ -340,10 +340,10 @@ def test_what_is_sent_to_a_priority_alias_is_taken_first_and_in_order(wherever: 
         assert seen[:3] == ["urgent 0", "urgent 1", "urgent 2"]
         assert seen[3:] == [f"{way} {number}" for number in range(3) for way in ("pid", "alias")]
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
-def test_a_priority_message_that_does_not_match_waits_ahead_of_the_others(everywhere: Play) -> None:
+def test_a_priority_message_that_does_not_match_waits_ahead_of_the_others(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         seen: list[Any] = []
 
@@ -365,10 +365,10 @@ def test_a_priority_message_that_does_not_match_waits_ahead_of_the_others(everyw
         assert (await node.down(pid)).reason == "normal"
         assert seen == [0, 2, 0.5, "first", 1, "one"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_server_handles_priority_messages_first_and_none_after_its_alias_is_off(wherever: Play) -> None:
+def test_a_server_handles_priority_messages_first_and_none_after_its_alias_is_off(anywhere: Play) -> None:
     class Hasty(Slow):
         def give_alias(self) -> Alias:
             return self.process.alias(priority=True)
@@ -396,11 +396,11 @@ def test_a_server_handles_priority_messages_first_and_none_after_its_alias_is_of
         assert len(server.heard) == 3
         assert b.kernel._urgent == set()
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 def test_a_priority_message_that_comes_while_a_call_is_handled_at_once_is_handled_next(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     class Hurrying(GenServer):
         def __init__(self) -> None:
@@ -426,10 +426,10 @@ def test_a_priority_message_that_comes_while_a_call_is_handled_at_once_is_handle
         await world.settle()
         assert server.heard == ["urgent", "urgent too"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_priority_messages_end_with_their_process_and_move_with_a_mailbox(everywhere: Play) -> None:
+def test_priority_messages_end_with_their_process_and_move_with_a_mailbox(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Counter)
         cell = node.kernel.cells[ref.pid.serial]
@@ -449,13 +449,13 @@ def test_priority_messages_end_with_their_process_and_move_with_a_mailbox(everyw
         node.send(urgent, "to nobody")
         assert node.kernel._urgent == set()
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- messages that will be sent ---------------------------------------------------------------------------
 
 
-def test_cancel_timer_tells_the_time_that_was_left(wherever: Play) -> None:
+def test_cancel_timer_tells_the_time_that_was_left(anywhere: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         seen: list[Any] = []
         heard: list[Any] = []
@@ -474,7 +474,7 @@ def test_cancel_timer_tells_the_time_that_was_left(wherever: Play) -> None:
         assert seen == [None, 6.0, None, 6.0, None, None]
         assert heard == ["sent"]
 
-    wherever.two(main)
+    anywhere.two(main)
 
 
 def opened() -> asyncio.Event:
@@ -535,7 +535,7 @@ def test_an_argument_that_cannot_travel_is_refused_at_the_caller_and_named(play:
 # -- process_info -----------------------------------------------------------------------------------------
 
 
-def test_process_info_tells_where_a_process_waits_and_what_it_handles(everywhere: Play) -> None:
+def test_process_info_tells_where_a_process_waits_and_what_it_handles(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref, _ = await slow_on(node, node, 7, "drop")
         pid = node.spawn(collector, [], asyncio.Event())
@@ -552,7 +552,7 @@ def test_process_info_tells_where_a_process_waits_and_what_it_handles(everywhere
         assert "in collector" in body.where
         assert set(node.processes()) == {ref.pid, pid}
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_node_of_a_cluster_takes_limits_for_its_processes() -> None:
@@ -561,7 +561,7 @@ def test_a_node_of_a_cluster_takes_limits_for_its_processes() -> None:
     assert node._config.mailbox == limit
 
 
-def test_timers_of_messages_to_a_process_end_with_it(everywhere: Play) -> None:
+def test_timers_of_messages_to_a_process_end_with_it(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def busy(self: Process) -> None:
             for _ in range(5):
@@ -581,7 +581,7 @@ def test_timers_of_messages_to_a_process_end_with_it(everywhere: Play) -> None:
         assert node.send_after(3600.0, pids[0], "too late").left_s() is None
         assert node.kernel._timers == {}
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def alive_timers(world: World) -> int:

@@ -51,7 +51,7 @@ ALL_STOPPED = [("stop", "c"), ("stop", "b"), ("stop", "a")]
 # -- start and stop ----------------------------------------------------------------------------------------
 
 
-def test_children_start_in_order_and_stop_in_reverse_when_the_node_closes(everywhere: Play) -> None:
+def test_children_start_in_order_and_stop_in_reverse_when_the_node_closes(play: Play) -> None:
     book: Book = []
 
     async def main(node: Node, world: World) -> None:
@@ -63,11 +63,11 @@ def test_children_start_in_order_and_stop_in_reverse_when_the_node_closes(everyw
             ("c", "running"),
         ]
 
-    everywhere.one(main)
+    play.one(main)
     assert book == ALL_STARTED + ALL_STOPPED
 
 
-def test_children_stop_in_reverse_when_their_supervisor_is_told_to_exit(everywhere: Play) -> None:
+def test_children_stop_in_reverse_when_their_supervisor_is_told_to_exit(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         shop = await node.start(Shop, book)
@@ -76,10 +76,10 @@ def test_children_stop_in_reverse_when_their_supervisor_is_told_to_exit(everywhe
         assert book == ALL_STARTED + ALL_STOPPED
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_tree_of_supervisors_stops_leaf_by_leaf(everywhere: Play) -> None:
+def test_a_tree_of_supervisors_stops_leaf_by_leaf(play: Play) -> None:
     book: Book = []
 
     async def main(node: Node, world: World) -> None:
@@ -92,14 +92,14 @@ def test_a_tree_of_supervisors_stops_leaf_by_leaf(everywhere: Play) -> None:
             ],
         )
 
-    everywhere.one(main)
+    play.one(main)
     started = [name for what, name in book[:7]]
     assert started == ["1a", "1b", "1c", "2", "3a", "3b", "3c"]
     assert [name for what, name in book[7:]] == started[::-1]
 
 
 def test_when_a_child_cannot_start_those_before_it_are_stopped_and_the_error_says_why(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
@@ -122,10 +122,10 @@ def test_when_a_child_cannot_start_those_before_it_are_stopped_and_the_error_say
         assert book[-1] == ("stop", "a")
         assert (node.whereis("a"), node.processes()) == (None, [])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_the_error_of_a_leaf_comes_out_of_the_start_of_the_root(everywhere: Play) -> None:
+def test_the_error_of_a_leaf_comes_out_of_the_start_of_the_root(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         inner = child(Supervisor, [child(Worker, book, "b"), child(Failing, book, "f", [])])
@@ -141,10 +141,10 @@ def test_the_error_of_a_leaf_comes_out_of_the_start_of_the_root(everywhere: Play
         assert [entry for entry in book if entry[0] == "stop"] == [("stop", "b"), ("stop", "a")]
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_arguments_that_do_not_fit_are_a_start_that_fails(everywhere: Play) -> None:
+def test_arguments_that_do_not_fit_are_a_start_that_fails(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         for spec in (
             ChildSpec("x", Worker, ("only one",)),
@@ -156,10 +156,10 @@ def test_arguments_that_do_not_fit_are_a_start_that_fails(everywhere: Play) -> N
             assert isinstance(failed.value.__cause__, TypeError)
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_child_whose_name_is_taken_does_not_start(everywhere: Play) -> None:
+def test_a_child_whose_name_is_taken_does_not_start(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def owner(self: Process) -> None:
             self.register("clerk")
@@ -173,10 +173,10 @@ def test_a_child_whose_name_is_taken_does_not_start(everywhere: Play) -> None:
         assert isinstance(failed.value.__cause__, LocalNameTaken)
         assert book == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_child_that_takes_another_name_than_its_spec_says_does_not_start(everywhere: Play) -> None:
+def test_a_child_that_takes_another_name_than_its_spec_says_does_not_start(play: Play) -> None:
     class Willful(Worker):
         def __init__(self, book: Book) -> None:
             super().__init__(book, "w")
@@ -188,10 +188,10 @@ def test_a_child_that_takes_another_name_than_its_spec_says_does_not_start(every
         await world.settle()
         assert (node.processes(), node.whereis("mine")) == ([], None)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_start_that_is_cancelled_stops_what_has_started(everywhere: Play) -> None:
+def test_a_start_that_is_cancelled_stops_what_has_started(play: Play) -> None:
     class Slow(Supervisor):
         def __init__(self, book: Book) -> None:
             super().__init__([child(Shop, book), child(Late, book)])
@@ -230,10 +230,10 @@ def test_a_start_that_is_cancelled_stops_what_has_started(everywhere: Play) -> N
         assert [entry for entry in book if entry[0] == "stop"] == [("stop", "lasting"), *ALL_STOPPED]
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_supervisor_that_ends_while_it_starts_says_so(everywhere: Play) -> None:
+def test_a_supervisor_that_ends_while_it_starts_says_so(play: Play) -> None:
     class Suicidal(Worker):
         def __init__(self, book: Book) -> None:
             super().__init__(book, "s")
@@ -247,13 +247,13 @@ def test_a_supervisor_that_ends_while_it_starts_says_so(everywhere: Play) -> Non
         await world.settle()
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- restarts ----------------------------------------------------------------------------------------------
 
 
-def test_a_child_that_crashed_is_another_process_of_the_same_name(everywhere: Play) -> None:
+def test_a_child_that_crashed_is_another_process_of_the_same_name(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         await node.start(Supervisor, [child(Worker, book, "w").options(name="w")])
@@ -264,7 +264,7 @@ def test_a_child_that_crashed_is_another_process_of_the_same_name(everywhere: Pl
         assert await node.call("w", Worker.who) == "w"
         assert book == [("start", "w"), ("stop", "w"), ("start", "w")]
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,7 @@ def test_a_child_that_crashed_is_another_process_of_the_same_name(everywhere: Pl
         ("one_for_all", ["stop b", "stop c", "stop a", "start a", "start b", "start c"]),
     ],
 )
-def test_a_strategy_says_who_is_restarted_with_it(
-    everywhere: Play, strategy: Any, expected: list[str]
-) -> None:
+def test_a_strategy_says_who_is_restarted_with_it(play: Play, strategy: Any, expected: list[str]) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         specs = [child(Worker, book, name).options(id=name, name=name) for name in "abc"]
@@ -286,12 +284,12 @@ def test_a_strategy_says_who_is_restarted_with_it(
         await crash(node, world, node.whereis("b"))
         assert [f"{what} {name}" for what, name in book] == expected
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("reason", ["normal", "shutdown", ("shutdown", "done"), "broken"])
-def test_a_restart_type_says_after_which_ends(everywhere: Play, restart: Any, reason: Any) -> None:
+def test_a_restart_type_says_after_which_ends(play: Play, restart: Any, reason: Any) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         tree = await node.start(Supervisor, [child(Worker, book, "w").options(restart=restart)])
@@ -302,11 +300,11 @@ def test_a_restart_type_says_after_which_ends(everywhere: Play, restart: Any, re
         assert await statuses(tree) == expected
         assert book.count(("start", "w")) == 1 + restarted
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_after_too_many_restarts_it_gives_up_stops_all_and_ends_with_shutdown(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "quorate.supervisor")
 
@@ -320,7 +318,7 @@ def test_after_too_many_restarts_it_gives_up_stops_all_and_ends_with_shutdown(
         assert node.process_info(inner) is None
         assert await statuses(shop) == {}  # it was temporary, and its own supervisor goes on
 
-    everywhere.one(main)
+    play.one(main)
     records = [one for one in caplog.records if one.name == "quorate.supervisor"]
     decisions = [one.__dict__["quorate"]["decision"] for one in records]
     assert decisions == [
@@ -333,7 +331,7 @@ def test_after_too_many_restarts_it_gives_up_stops_all_and_ends_with_shutdown(
     assert [one.levelname for one in records] == ["WARNING"] * 3 + ["ERROR", "DEBUG"]
 
 
-def test_restarts_further_apart_than_the_period_are_forgotten(everywhere: Play) -> None:
+def test_restarts_further_apart_than_the_period_are_forgotten(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         tree = await node.start(
             Supervisor, [child(Worker, [], "w").options(name="w")], intensity=1, period_s=5.0
@@ -343,11 +341,11 @@ def test_restarts_further_apart_than_the_period_are_forgotten(everywhere: Play) 
             world.clock.advance(5.5)
         assert await statuses(tree) == {"Worker": "running"}
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_child_that_cannot_be_restarted_is_tried_again_until_the_supervisor_gives_up(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
@@ -356,10 +354,10 @@ def test_a_child_that_cannot_be_restarted_is_tried_again_until_the_supervisor_gi
         assert (await node.down(tree.pid)).reason == "shutdown"
         assert book == [("start", "f"), ("stop", "f"), *[("fail", "f")] * 3]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_child_that_can_be_restarted_at_the_second_try_runs(everywhere: Play) -> None:
+def test_a_child_that_can_be_restarted_at_the_second_try_runs(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
 
@@ -375,10 +373,10 @@ def test_a_child_that_can_be_restarted_at_the_second_try_runs(everywhere: Play) 
         assert await statuses(tree) == {"Flaky": "running", "Worker": "running"}
         assert book == [("start", "x"), ("stop", "x"), ("fail", "x"), ("start", "x")]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_two_hundred_crashes_in_a_second_are_too_many_and_the_node_lives(everywhere: Play) -> None:
+def test_two_hundred_crashes_in_a_second_are_too_many_and_the_node_lives(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         crashes: list[int] = []
 
@@ -399,13 +397,13 @@ def test_two_hundred_crashes_in_a_second_are_too_many_and_the_node_lives(everywh
         assert down.result().reason == "shutdown"
         assert len(crashes) == 201
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- what can be asked -------------------------------------------------------------------------------------
 
 
-def test_children_can_be_added_terminated_restarted_and_deleted(everywhere: Play) -> None:
+def test_children_can_be_added_terminated_restarted_and_deleted(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         tree = await node.start(Supervisor)
@@ -422,10 +420,10 @@ def test_children_can_be_added_terminated_restarted_and_deleted(everywhere: Play
         assert await statuses(tree) == {"2": "running"}
         assert book == [("start", "1"), ("start", "2"), ("stop", "1"), ("start", "1"), ("stop", "1")]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_child_that_cannot_be_restarted_by_hand_stays_stopped(everywhere: Play) -> None:
+def test_a_child_that_cannot_be_restarted_by_hand_stays_stopped(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         tree = await node.start(Supervisor, [child(Failing, book, "f", [1])])
@@ -435,10 +433,10 @@ def test_a_child_that_cannot_be_restarted_by_hand_stays_stopped(everywhere: Play
                 await tree.call(Supervisor.restart_child, "Failing")
         assert await statuses(tree) == {"Failing": "stopped"}
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_what_makes_no_sense_is_refused_and_does_no_harm(everywhere: Play) -> None:
+def test_what_makes_no_sense_is_refused_and_does_no_harm(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         spec = child(Worker, book, "w")
@@ -464,7 +462,7 @@ def test_what_makes_no_sense_is_refused_and_does_no_harm(everywhere: Play) -> No
         assert await statuses(tree) == {"Worker": "running"}
         assert book == [("start", "w"), ("fail", "f")]
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_supervisor_is_asked_from_another_node(anywhere: Play) -> None:
@@ -632,7 +630,7 @@ def records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 def test_each_crash_has_one_record_of_the_supervisors_decision(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         tree = await node.start(Supervisor, [child(Worker, [], "w").options(name="w")])
@@ -651,12 +649,10 @@ def test_each_crash_has_one_record_of_the_supervisors_decision(
         (told,) = [one for one in caplog.records if one.name == "quorate.supervisor"]
         assert f"child 'Worker' {pid} ended: ValueError; restarting (1 of 3 in 5 s)" in told.getMessage()
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_start_that_failed_is_told_with_its_error(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_start_that_failed_is_told_with_its_error(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def main(node: Node, world: World) -> None:
         tree = await node.start(Supervisor, [child(Failing, [], "f", [1])], intensity=1)
         await crash(node, world, await pid_of(tree, "Failing"))
@@ -671,12 +667,12 @@ def test_a_start_that_failed_is_told_with_its_error(
         assert last.exc_info is not None
         assert isinstance(last.exc_info[1], OSError)
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize("policy", ["drop", "refuse", "kill"])
 def test_no_limit_of_its_mailbox_keeps_a_supervisor_from_trying_again(
-    everywhere: Play, policy: MailboxPolicy
+    play: Play, policy: MailboxPolicy
 ) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
@@ -699,4 +695,4 @@ def test_no_limit_of_its_mailbox_keeps_a_supervisor_from_trying_again(
         assert book.count(("fail", "noisy")) == 3  # and then it gave up
         assert node.processes() == []
 
-    everywhere.one(main, ProcessConfig(mailbox=MailboxLimit(3, policy)))
+    play.one(main, ProcessConfig(mailbox=MailboxLimit(3, policy)))

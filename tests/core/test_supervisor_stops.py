@@ -23,9 +23,7 @@ def slow_body(book: Book, release: asyncio.Event) -> Any:
     return slow
 
 
-def test_a_child_that_does_not_stop_in_time_is_killed(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_child_that_does_not_stop_in_time_is_killed(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         for spec in (
@@ -50,10 +48,10 @@ def test_a_child_that_does_not_stop_in_time_is_killed(
             (id, "killed", "it had 2 s to stop") for id in ("Stubborn", "slow", "deaf")
         ]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_child_may_take_longer_than_the_usual_deadline_when_its_spec_says_so(everywhere: Play) -> None:
+def test_a_child_may_take_longer_than_the_usual_deadline_when_its_spec_says_so(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         for shutdown_s in (20.0, None):
             book: Book = []
@@ -71,10 +69,10 @@ def test_a_child_may_take_longer_than_the_usual_deadline_when_its_spec_says_so(e
             assert book == [("stop", "slow")]
             assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_child_without_a_deadline_is_waited_for_until_somebody_kills_it(everywhere: Play) -> None:
+def test_a_child_without_a_deadline_is_waited_for_until_somebody_kills_it(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         tree = await node.start(Supervisor, [child(Stubborn, [], "s").options(shutdown_s=None)])
         pid = await pid_of(tree, "Stubborn")
@@ -85,10 +83,10 @@ def test_a_child_without_a_deadline_is_waited_for_until_somebody_kills_it(everyw
         await world.clock.pass_time(5.0)
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_child_that_stopped_in_time_leaves_no_timer(everywhere: Play) -> None:
+def test_a_child_that_stopped_in_time_leaves_no_timer(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         tree = await node.start(Supervisor, [child(Worker, [], "w").options(shutdown_s=2.0)])
         await tree.within(10.0).call(Supervisor.terminate_child, "Worker")
@@ -96,10 +94,10 @@ def test_a_child_that_stopped_in_time_leaves_no_timer(everywhere: Play) -> None:
         due = world.clock.next_due()
         assert due is None or due > world.clock.monotonic() + 2.0
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_brutal_kill_asks_nobody(everywhere: Play) -> None:
+def test_brutal_kill_asks_nobody(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         tree = await node.start(Supervisor, [child(Stubborn, book, "s").options(shutdown_s="brutal_kill")])
@@ -109,10 +107,10 @@ def test_brutal_kill_asks_nobody(everywhere: Play) -> None:
         assert (await down).reason == "killed"
         assert book == [("start", "s")]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_server_that_traps_exits_obeys_its_own_supervisor_and_nobody_else(everywhere: Play) -> None:
+def test_a_server_that_traps_exits_obeys_its_own_supervisor_and_nobody_else(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         tree = await node.start(Supervisor, [child(Trapping, book, "t")])
@@ -123,10 +121,10 @@ def test_a_server_that_traps_exits_obeys_its_own_supervisor_and_nobody_else(ever
         await tree.call(Supervisor.terminate_child, "Trapping")
         assert book == [("start", "t"), ("heard", "please"), ("stop", "t")]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_supervisor_obeys_its_node_and_its_own_supervisor_and_nobody_else(everywhere: Play) -> None:
+def test_a_supervisor_obeys_its_node_and_its_own_supervisor_and_nobody_else(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def sender(self: Process, reason: object) -> None:
             self.link(tree.pid)
@@ -141,10 +139,10 @@ def test_a_supervisor_obeys_its_node_and_its_own_supervisor_and_nobody_else(ever
         assert (await node.down(tree.pid)).reason == "normal"
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_children_do_not_outlive_a_supervisor_that_is_killed(everywhere: Play) -> None:
+def test_children_do_not_outlive_a_supervisor_that_is_killed(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         inner = child(Supervisor, [child(Trapping, book, "t"), child(body, book, "b")])
@@ -154,11 +152,11 @@ def test_children_do_not_outlive_a_supervisor_that_is_killed(everywhere: Play) -
         await world.settle()
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_supervisor_told_to_exit_in_the_middle_of_a_restart_finishes_that_first_or_never(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
@@ -183,11 +181,11 @@ def test_a_supervisor_told_to_exit_in_the_middle_of_a_restart_finishes_that_firs
         assert book == [("stop", "b"), ("stop", "slow"), ("stop", "a")]
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_the_node_closes_although_a_supervisor_was_killed_and_left_a_child_that_traps(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
@@ -200,10 +198,10 @@ def test_the_node_closes_although_a_supervisor_was_killed_and_left_a_child_that_
         await world.settle()
         assert closing.done()
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_terminate_of_a_child_may_raise(everywhere: Play) -> None:
+def test_terminate_of_a_child_may_raise(play: Play) -> None:
     class Rude(Worker):
         async def terminate(self, reason: object) -> None:
             raise RuntimeError("no")
@@ -215,16 +213,14 @@ def test_terminate_of_a_child_may_raise(everywhere: Play) -> None:
         assert (await node.down(tree.pid)).reason == "shutdown"
         assert book[-1] == ("stop", "w")
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- significant children ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("auto_shutdown", ["any_significant", "all_significant"])
-def test_the_end_of_significant_children_is_the_end_of_the_supervisor(
-    everywhere: Play, auto_shutdown: Any
-) -> None:
+def test_the_end_of_significant_children_is_the_end_of_the_supervisor(play: Play, auto_shutdown: Any) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
         key = child(body, book, "s").options(restart="transient", significant=True)
@@ -243,14 +239,14 @@ def test_the_end_of_significant_children_is_the_end_of_the_supervisor(
         assert node.processes() == []
         assert book[-1] == ("stop", "w")
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_significant_child_that_was_terminated_on_purpose_ends_nothing(everywhere: Play) -> None:
+def test_a_significant_child_that_was_terminated_on_purpose_ends_nothing(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         key = child(body, [], "s").options(restart="temporary", significant=True)
         tree = await node.start(Supervisor, [child(Worker, [], "w"), key], auto_shutdown="any_significant")
         await tree.call(Supervisor.terminate_child, "body")
         assert await statuses(tree) == {"Worker": "running"}
 
-    everywhere.one(main)
+    play.one(main)

@@ -73,7 +73,7 @@ class Curious(GenServer):
 # -- state ------------------------------------------------------------------------------------------------
 
 
-def test_the_state_of_a_server_is_its_attributes(everywhere: Play) -> None:
+def test_the_state_of_a_server_is_its_attributes(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Counter, start=3)
         ref_name = "counter"
@@ -83,40 +83,40 @@ def test_the_state_of_a_server_is_its_attributes(everywhere: Play) -> None:
                 assert await node.sys.get_state(server) == {"n": 3, "heard": []}
         assert await b.sys.get_state(ref_name) == {"n": 3, "heard": []}
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_on_its_own_node_the_values_of_a_state_are_themselves(everywhere: Play) -> None:
+def test_on_its_own_node_the_values_of_a_state_are_themselves(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Locker)
         state = await node.sys.get_state(ref)
         assert sorted(state) == ["lock", "numbers", "slotted"]
         assert isinstance(state["lock"], asyncio.Lock)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_values_that_cannot_travel_are_shown_as_text_on_other_nodes(everywhere: Play) -> None:
+def test_values_that_cannot_travel_are_shown_as_text_on_other_nodes(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Locker)
         state = await a.sys.get_state(ref)
         assert (state["numbers"], state["slotted"]) == ([1, 2], "here")
         assert state["lock"].startswith("<asyncio.locks.Lock object")
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_state_that_is_too_large_to_travel_is_shown_as_text(everywhere: Play) -> None:
+def test_a_state_that_is_too_large_to_travel_is_shown_as_text(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Counter)
         await b.sys.replace_state(ref, {"n": b"x" * 9_000_000, "heard": b"y" * 9_000_000})
         state = await a.sys.get_state(ref)
         assert (len(state["n"]), state["heard"][:4]) == (2000, "b'yy")
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_state_is_seen_between_two_messages_and_ahead_of_those_that_wait(everywhere: Play) -> None:
+def test_a_state_is_seen_between_two_messages_and_ahead_of_those_that_wait(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         release = asyncio.Event()
         ref = await b.start(Locker)
@@ -129,10 +129,10 @@ def test_a_state_is_seen_between_two_messages_and_ahead_of_those_that_wait(every
         assert (await looking)["numbers"][:4] == [1, 2, 3, 4]
         await asyncio.gather(*calls)
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_question_that_waits_too_long_times_out(everywhere: Play) -> None:
+def test_a_question_that_waits_too_long_times_out(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Counter)
         b.ref(ref.pid, Counter).cast(Counter.hang)
@@ -150,20 +150,20 @@ def test_a_question_that_waits_too_long_times_out(everywhere: Play) -> None:
             await asking
         assert caught.value.reason == "enough"
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_replace_state_sets_attributes_and_leaves_the_others(everywhere: Play) -> None:
+def test_replace_state_sets_attributes_and_leaves_the_others(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Counter, start=3)
         assert await a.sys.replace_state(ref, {"n": 10}) == {"n": 10, "heard": []}
         assert await b.sys.replace_state(ref, lambda state: {"n": state["n"] + 1}) == {"n": 11, "heard": []}
         assert await ref.call(Counter.incr) == 12
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_change_that_fails_changes_nothing_and_harms_nobody(everywhere: Play) -> None:
+def test_a_change_that_fails_changes_nothing_and_harms_nobody(play: Play) -> None:
     def fails(state: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("no idea")
 
@@ -182,10 +182,10 @@ def test_a_change_that_fails_changes_nothing_and_harms_nobody(everywhere: Play) 
             await a.sys.replace_state(ref, fails)
         assert await ref.call(Counter.value) == 3
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_change_of_which_one_attribute_cannot_be_set_changes_none(everywhere: Play) -> None:
+def test_a_change_of_which_one_attribute_cannot_be_set_changes_none(play: Play) -> None:
     class Guarded(Counter):
         def __setattr__(self, name: str, value: Any) -> None:
             if name == "n" and value < 0:
@@ -198,10 +198,10 @@ def test_a_change_of_which_one_attribute_cannot_be_set_changes_none(everywhere: 
             await node.sys.replace_state(ref, {"heard": ["x"], "mood": "new", "n": -1})
         assert await node.sys.get_state(ref) == {"n": 3, "heard": []}
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_what_is_no_server_or_is_not_there_is_told(everywhere: Play) -> None:
+def test_what_is_no_server_or_is_not_there_is_told(play: Play) -> None:
     async def body(self: Process) -> None:
         await self.receive()
 
@@ -222,19 +222,19 @@ def test_what_is_no_server_or_is_not_there_is_told(everywhere: Play) -> None:
         with pytest.raises(NodeDown):
             await a.sys.get_state(RemoteName("z@127.0.0.1:9109", "x"))
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_server_that_asks_about_itself_gets_call_cycle(everywhere: Play) -> None:
+def test_a_server_that_asks_about_itself_gets_call_cycle(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Curious, node)
         with pytest.raises(RemoteError, match="CallCycle"):
             await ref.call(Curious.look)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_cycle_by_way_of_another_node_is_found(everywhere: Play) -> None:
+def test_a_cycle_by_way_of_another_node_is_found(play: Play) -> None:
     class Go(GenServer):
         def __init__(self, node: Node, name: RemoteName) -> None:
             self.node = node
@@ -252,10 +252,10 @@ def test_a_cycle_by_way_of_another_node_is_found(everywhere: Play) -> None:
         a.kernel.register(a.kernel.cells[ref.pid.serial], "me")
         assert await b.ref(ref.pid, Go).call(Go.look) == "2"
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_state_machine_can_be_looked_into_too(everywhere: Play) -> None:
+def test_a_state_machine_can_be_looked_into_too(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         heard: list[TraceEvent] = []
         ref = await b.start(Door)
@@ -274,13 +274,13 @@ def test_a_state_machine_can_be_looked_into_too(everywhere: Play) -> None:
             "pushes": 5,
         }
 
-    everywhere.two(main)
+    play.two(main)
 
 
 # -- suspend ----------------------------------------------------------------------------------------------
 
 
-def test_a_suspended_server_keeps_its_messages_in_order_and_calls_time_out(everywhere: Play) -> None:
+def test_a_suspended_server_keeps_its_messages_in_order_and_calls_time_out(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Counter)
         for node in (a, b):
@@ -304,10 +304,10 @@ def test_a_suspended_server_keeps_its_messages_in_order_and_calls_time_out(every
             await turns(60)
             assert await node.sys.replace_state(ref, {"heard": [], "n": 0}) == {"n": 0, "heard": []}
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_what_waited_is_handled_in_order_after_resume(everywhere: Play) -> None:
+def test_what_waited_is_handled_in_order_after_resume(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Counter)
         await node.sys.suspend(ref)
@@ -319,10 +319,10 @@ def test_what_waited_is_handled_in_order_after_resume(everywhere: Play) -> None:
         assert await call == 11
         assert await ref.call(Counter.value) == 111
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_suspend_waits_for_the_message_in_progress(everywhere: Play) -> None:
+def test_suspend_waits_for_the_message_in_progress(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         release = asyncio.Event()
         ref = await node.start(Locker)
@@ -335,10 +335,10 @@ def test_suspend_waits_for_the_message_in_progress(everywhere: Play) -> None:
         await suspending
         assert await call == [1, 2, 3, 4]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_suspended_server_can_be_ended(everywhere: Play) -> None:
+def test_a_suspended_server_can_be_ended(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ended: list[object] = []
 
@@ -352,10 +352,10 @@ def test_a_suspended_server_can_be_ended(everywhere: Play) -> None:
         assert (await node.down(ref.pid)).reason == "enough"
         assert ended == ["enough"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_resume_does_not_release_a_server_that_the_library_holds(everywhere: Play) -> None:
+def test_resume_does_not_release_a_server_that_the_library_holds(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Counter)
         control = node.control(ref.pid)
@@ -374,10 +374,10 @@ def test_resume_does_not_release_a_server_that_the_library_holds(everywhere: Pla
         assert (await node.sys.get_state(ref))["heard"] == ["one"]
         assert node.control(ref.pid) is control
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_control_suspends_and_resumes_as_sys_does(everywhere: Play) -> None:
+def test_a_control_suspends_and_resumes_as_sys_does(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Counter)
         control = node.control(ref.pid)
@@ -391,19 +391,19 @@ def test_a_control_suspends_and_resumes_as_sys_does(everywhere: Play) -> None:
         assert node.process_info(ref.pid).mailbox == 0  # type: ignore[union-attr]
         assert (await node.sys.get_state(ref))["heard"] == ["one"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_thousands_may_ask_at_a_time(everywhere: Play) -> None:
+def test_thousands_may_ask_at_a_time(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Counter)
         states = await asyncio.gather(*(node.sys.get_state(ref) for _ in range(2000)))
         assert states == [{"n": 0, "heard": []}] * 2000
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_server_that_was_looked_into_is_as_quick_as_before(everywhere: Play) -> None:
+def test_a_server_that_was_looked_into_is_as_quick_as_before(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Counter)
         await node.sys.get_state(ref)
@@ -414,13 +414,13 @@ def test_a_server_that_was_looked_into_is_as_quick_as_before(everywhere: Play) -
         await turns()
         assert node.kernel.cells[ref.pid.serial].control is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- trace and statistics ---------------------------------------------------------------------------------
 
 
-def test_a_trace_tells_of_messages_in_and_answers_out(everywhere: Play) -> None:
+def test_a_trace_tells_of_messages_in_and_answers_out(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         heard: list[TraceEvent] = []
         ref = await node.start(Counter)
@@ -451,11 +451,11 @@ def test_a_trace_tells_of_messages_in_and_answers_out(everywhere: Play) -> None:
         ]
         assert {event.pid for event in heard} == {ref.pid}
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_trace_that_raises_harms_nobody_and_one_that_is_off_is_silent(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         def bad(event: TraceEvent) -> None:
@@ -469,11 +469,11 @@ def test_a_trace_that_raises_harms_nobody_and_one_that_is_off_is_silent(
         assert await ref.call(Counter.incr) == 2
         assert caplog.records == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_trace_from_another_node_goes_to_the_log_of_the_servers_own(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Counter)
@@ -483,7 +483,7 @@ def test_a_trace_from_another_node_goes_to_the_log_of_the_servers_own(
             await a.sys.trace(ref, print)
 
     with caplog.at_level(logging.INFO, "quorate.trace"):
-        everywhere.two(main)
+        play.two(main)
     facts = [record.__dict__["quorate"] for record in caplog.records]
     assert [(each["event"], each["direction"], each["kind"], each["content"]) for each in facts] == [
         ("trace", "in", "call", "((2,), {})"),
@@ -492,7 +492,7 @@ def test_a_trace_from_another_node_goes_to_the_log_of_the_servers_own(
     assert "(Counter) got call incr: ((2,), {})" in caplog.records[0].getMessage()
 
 
-def test_statistics_count_from_the_first_question_on(everywhere: Play) -> None:
+def test_statistics_count_from_the_first_question_on(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         ref = await b.start(Counter)
         await ref.call(Counter.incr)
@@ -504,10 +504,10 @@ def test_statistics_count_from_the_first_question_on(everywhere: Play) -> None:
         await ref.call(Counter.incr)
         assert await a.sys.statistics(ref) == Statistics(0.0, 0, 0)
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_trace_and_statistics_do_not_disturb_each_other(everywhere: Play) -> None:
+def test_a_trace_and_statistics_do_not_disturb_each_other(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         heard: list[TraceEvent] = []
         ref = await node.start(Counter)
@@ -519,4 +519,4 @@ def test_a_trace_and_statistics_do_not_disturb_each_other(everywhere: Play) -> N
         statistics = await node.sys.statistics(ref)
         assert (len(heard), statistics.messages_in, statistics.replies_out) == (2, 2, 2)
 
-    everywhere.one(main)
+    play.one(main)

@@ -87,7 +87,7 @@ async def collect(stream: AsyncIterator[Any], into: list[Any]) -> None:
 # -- results ----------------------------------------------------------------------------------------------
 
 
-def test_awaiting_a_task_gives_its_result_as_often_as_it_is_awaited(everywhere: Play) -> None:
+def test_awaiting_a_task_gives_its_result_as_often_as_it_is_awaited(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         task = await node.tasks.run(double, 21)
         assert not task.done()
@@ -95,10 +95,10 @@ def test_awaiting_a_task_gives_its_result_as_often_as_it_is_awaited(everywhere: 
         assert (await task, await task.result(), task.done()) == (42, 42, True)
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_failed_task_raises_the_original_exception_where_it_is_awaited(everywhere: Play) -> None:
+def test_a_failed_task_raises_the_original_exception_where_it_is_awaited(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         task = await node.tasks.run(fail, "no luck")
         for _ in range(2):
@@ -106,11 +106,11 @@ def test_a_failed_task_raises_the_original_exception_where_it_is_awaited(everywh
                 await task
         assert node.kernel.crashes == 1
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_task_that_fails_and_is_never_awaited_leaves_one_report(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         task = await node.tasks.run(fail, "unseen")
@@ -119,23 +119,23 @@ def test_a_task_that_fails_and_is_never_awaited_leaves_one_report(
         await turns()
 
     with caplog.at_level(logging.ERROR):
-        everywhere.one(main)
+        play.one(main)
     (record,) = caplog.records
     assert "unseen" in record.getMessage()
 
 
 @pytest.mark.parametrize("reason", ["normal", "bored"])
-def test_a_task_that_exits_raises_callee_exited_with_its_reason(everywhere: Play, reason: str) -> None:
+def test_a_task_that_exits_raises_callee_exited_with_its_reason(play: Play, reason: str) -> None:
     async def main(node: Node, world: World) -> None:
         task = await node.tasks.run(leave, reason)
         with pytest.raises(CalleeExited) as caught:
             await task
         assert caught.value.reason == reason
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_task_that_is_killed_raises_callee_exited(everywhere: Play) -> None:
+def test_a_task_that_is_killed_raises_callee_exited(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         task = await node.tasks.run(hang)
         await turns()
@@ -144,10 +144,10 @@ def test_a_task_that_is_killed_raises_callee_exited(everywhere: Play) -> None:
             await task
         assert caught.value.reason == "killed"
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_timeout_error_of_the_function_is_its_own(everywhere: Play) -> None:
+def test_a_timeout_error_of_the_function_is_its_own(play: Play) -> None:
     async def late() -> None:
         raise TimeoutError("the database")
 
@@ -156,10 +156,10 @@ def test_a_timeout_error_of_the_function_is_its_own(everywhere: Play) -> None:
         with pytest.raises(TimeoutError, match="the database"):
             await task.result(timeout_s=5)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_what_is_no_coroutine_function_or_does_not_fit_is_refused_at_once(everywhere: Play) -> None:
+def test_what_is_no_coroutine_function_or_does_not_fit_is_refused_at_once(play: Play) -> None:
     def plain(n: int) -> int:
         return n
 
@@ -170,20 +170,20 @@ def test_what_is_no_coroutine_function_or_does_not_fit_is_refused_at_once(everyw
             await node.tasks.run(double, 1, 2)  # type: ignore[call-arg]
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_any_awaitable_can_be_what_the_function_gives(everywhere: Play) -> None:
+def test_any_awaitable_can_be_what_the_function_gives(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         task = await node.tasks.run(lambda: future)
         future.set_result(7)
         assert await task == 7
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_messages_to_a_task_are_dropped_and_calls_refused(everywhere: Play) -> None:
+def test_messages_to_a_task_are_dropped_and_calls_refused(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         task = await node.tasks.run(hang)
         await turns()
@@ -195,13 +195,13 @@ def test_messages_to_a_task_are_dropped_and_calls_refused(everywhere: Play) -> N
             await node.call(task.pid, Gauge.let_go)
         await task.shutdown()
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- fate -------------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_fails_takes_its_linked_owner_with_it(everywhere: Play) -> None:
+def test_a_task_that_fails_takes_its_linked_owner_with_it(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def owner(self: Process) -> None:
             await self.tasks.run(fail, "together")
@@ -210,11 +210,11 @@ def test_a_task_that_fails_takes_its_linked_owner_with_it(everywhere: Play) -> N
         down = await node.down(node.spawn(owner))
         assert isinstance(down.reason, ValueError)
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.parametrize("reason", ["bye", "kill"])
-def test_a_linked_task_ends_with_its_owner_and_its_finally_blocks_run(everywhere: Play, reason: str) -> None:
+def test_a_linked_task_ends_with_its_owner_and_its_finally_blocks_run(play: Play, reason: str) -> None:
     async def main(node: Node, world: World) -> None:
         gauge = Gauge()
 
@@ -229,10 +229,10 @@ def test_a_linked_task_ends_with_its_owner_and_its_finally_blocks_run(everywhere
         await turns()
         assert (gauge.closed, node.processes()) == ([1], [])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_an_owner_without_a_link_catches_what_its_task_raised(everywhere: Play) -> None:
+def test_an_owner_without_a_link_catches_what_its_task_raised(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def owner(self: Process) -> None:
             try:
@@ -242,10 +242,10 @@ def test_an_owner_without_a_link_catches_what_its_task_raised(everywhere: Play) 
 
         assert (await node.down(node.spawn(owner))).reason == "caught alone"
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_an_owner_that_traps_exits_catches_what_its_task_raised_and_hears_of_it(everywhere: Play) -> None:
+def test_an_owner_that_traps_exits_catches_what_its_task_raised_and_hears_of_it(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def owner(self: Process) -> None:
             self.trap_exits = True
@@ -257,10 +257,10 @@ def test_an_owner_that_traps_exits_catches_what_its_task_raised_and_hears_of_it(
 
         assert (await node.down(node.spawn(owner))).reason == (True, ValueError)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_tasks_that_the_node_starts_are_linked_to_the_process_whose_code_asks(everywhere: Play) -> None:
+def test_tasks_that_the_node_starts_are_linked_to_the_process_whose_code_asks(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge = Gauge()
 
@@ -284,11 +284,11 @@ def test_tasks_that_the_node_starts_are_linked_to_the_process_whose_code_asks(ev
         await turns()
         assert (sorted(gauge.closed), gauge.running) == ([1, 2, 4], [3])
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_a_task_that_a_reentrant_method_starts_belongs_to_its_server_and_not_to_the_caller(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def main(node: Node, world: World) -> None:
         gauge = Gauge()
@@ -308,10 +308,10 @@ def test_a_task_that_a_reentrant_method_starts_belongs_to_its_server_and_not_to_
         assert info is not None
         assert info.links == (ref.pid,)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_start_links_to_nobody_and_gives_the_pid(everywhere: Play) -> None:
+def test_start_links_to_nobody_and_gives_the_pid(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge = Gauge()
 
@@ -331,13 +331,13 @@ def test_start_links_to_nobody_and_gives_the_pid(everywhere: Play) -> None:
         node.spawn(owner)
         assert (await node.down(listener)).reason == "heard"
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- cancelling -------------------------------------------------------------------------------------------
 
 
-def test_cancelling_who_awaits_a_task_ends_it_and_waits_for_its_finally_blocks(everywhere: Play) -> None:
+def test_cancelling_who_awaits_a_task_ends_it_and_waits_for_its_finally_blocks(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         seen: list[str] = []
 
@@ -362,10 +362,10 @@ def test_cancelling_who_awaits_a_task_ends_it_and_waits_for_its_finally_blocks(e
             await waiting
         assert (seen, node.processes()) == (["closed", "went on"], [])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_result_that_takes_too_long_ends_the_task(everywhere: Play) -> None:
+def test_a_result_that_takes_too_long_ends_the_task(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         task = await node.tasks.run(hang)
         waiting = asyncio.ensure_future(task.result(timeout_s=2))
@@ -376,10 +376,10 @@ def test_a_result_that_takes_too_long_ends_the_task(everywhere: Play) -> None:
             await waiting
         assert node.processes() == []
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_wait_leaves_a_task_alone_that_is_not_over_in_time(everywhere: Play) -> None:
+def test_wait_leaves_a_task_alone_that_is_not_over_in_time(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge = Gauge()
         task = await node.tasks.run(gauge.work, 1)
@@ -390,10 +390,10 @@ def test_wait_leaves_a_task_alone_that_is_not_over_in_time(everywhere: Play) -> 
         assert await task.wait() is True
         assert await task == 10
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_task_that_is_cancelled_does_not_harm_its_owner(everywhere: Play) -> None:
+def test_a_task_that_is_cancelled_does_not_harm_its_owner(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def owner(self: Process) -> None:
             task = await self.tasks.run(hang)
@@ -407,10 +407,10 @@ def test_a_task_that_is_cancelled_does_not_harm_its_owner(everywhere: Play) -> N
 
         assert (await node.down(node.spawn(owner))).reason == ("survived", "shutdown")
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_task_may_answer_its_cancellation_with_a_result(everywhere: Play) -> None:
+def test_a_task_may_answer_its_cancellation_with_a_result(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def stubborn() -> str:
             try:
@@ -424,11 +424,11 @@ def test_a_task_may_answer_its_cancellation_with_a_result(everywhere: Play) -> N
         await task.shutdown()
         assert await task == "what I have"
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_what_a_cancelled_task_raises_at_its_end_is_reported_and_it_was_ended_all_the_same(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         async def clumsy() -> None:
@@ -445,10 +445,10 @@ def test_what_a_cancelled_task_raises_at_its_end_is_reported_and_it_was_ended_al
         assert caught.value.reason == "shutdown"
         assert "in a finally block" in caplog.text
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_task_that_refuses_to_end_is_abandoned_at_the_deadline(everywhere: Play) -> None:
+def test_a_task_that_refuses_to_end_is_abandoned_at_the_deadline(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def deaf() -> None:
             while True:
@@ -467,10 +467,10 @@ def test_a_task_that_refuses_to_end_is_abandoned_at_the_deadline(everywhere: Pla
         with pytest.raises(CalleeExited):
             await task
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_two_wait_for_one_task_and_cancelling_one_ends_it_for_both(everywhere: Play) -> None:
+def test_two_wait_for_one_task_and_cancelling_one_ends_it_for_both(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         task = await node.tasks.run(hang)
         one, other = asyncio.ensure_future(task.result()), asyncio.ensure_future(task.result())
@@ -481,7 +481,7 @@ def test_two_wait_for_one_task_and_cancelling_one_ends_it_for_both(everywhere: P
         with pytest.raises(CalleeExited):
             await other
 
-    everywhere.one(main)
+    play.one(main)
 
 
 # -- other nodes ------------------------------------------------------------------------------------------
@@ -493,7 +493,7 @@ def exported(a: Node, b: Node) -> None:
         b.export(fn)
 
 
-def test_a_task_runs_on_another_node(everywhere: Play) -> None:
+def test_a_task_runs_on_another_node(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         exported(a, b)
         task = await a.tasks.on(b.name).run(double, n=21)
@@ -502,10 +502,10 @@ def test_a_task_runs_on_another_node(everywhere: Play) -> None:
         assert (await a.down(pid)).reason in ("normal", "noproc")
         assert a.pending_calls() == 0
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_what_a_task_of_another_node_raised_comes_as_a_remote_error(everywhere: Play) -> None:
+def test_what_a_task_of_another_node_raised_comes_as_a_remote_error(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         exported(a, b)
         task = await a.tasks.on(b.name).run(fail, "over there")
@@ -517,10 +517,10 @@ def test_what_a_task_of_another_node_raised_comes_as_a_remote_error(everywhere: 
             await left
         assert exited.value.reason == ("a", 1)
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_results_that_cannot_travel_are_told_to_who_awaits_them(everywhere: Play) -> None:
+def test_results_that_cannot_travel_are_told_to_who_awaits_them(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         exported(a, b)
         with pytest.raises(EncodeError, match=r"args\[0\]"):
@@ -532,14 +532,14 @@ def test_results_that_cannot_travel_are_told_to_who_awaits_them(everywhere: Play
             await task
         assert a.pending_calls() == 0
 
-    everywhere.two(main)
+    play.two(main)
 
 
 async def unsendable() -> object:
     return object()
 
 
-def test_a_task_that_cannot_be_started_there_says_so(everywhere: Play) -> None:
+def test_a_task_that_cannot_be_started_there_says_so(play: Play) -> None:
     async def unknown() -> None: ...
 
     async def main(a: Node, b: Node, world: World) -> None:
@@ -555,10 +555,10 @@ def test_a_task_that_cannot_be_started_there_says_so(everywhere: Play) -> None:
             await a.tasks.on(b.name).run(Counter, 1)  # type: ignore[arg-type]
         assert (a.pending_calls(), b.processes()) == (0, [])
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_function_that_the_other_node_does_not_export_is_refused(everywhere: Play) -> None:
+def test_a_function_that_the_other_node_does_not_export_is_refused(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         other = await world.node("b@127.0.0.1:9102")
         world.join(node, other)
@@ -567,10 +567,10 @@ def test_a_function_that_the_other_node_does_not_export_is_refused(everywhere: P
             await node.tasks.on(other.name).run(double, 1)
         assert node.pending_calls() == 0
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_lost_link_ends_the_waiting_for_a_task_there_with_node_down(everywhere: Play) -> None:
+def test_a_lost_link_ends_the_waiting_for_a_task_there_with_node_down(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         exported(a, b)
         task = await a.tasks.on(b.name).run(hang)
@@ -579,10 +579,10 @@ def test_a_lost_link_ends_the_waiting_for_a_task_there_with_node_down(everywhere
             await task
         assert len(b.processes()) == 1  # it was linked to nobody: it lives on
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_linked_task_of_another_node_shares_the_fate_of_its_owner(everywhere: Play) -> None:
+def test_a_linked_task_of_another_node_shares_the_fate_of_its_owner(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         exported(a, b)
 
@@ -614,10 +614,10 @@ def test_a_linked_task_of_another_node_shares_the_fate_of_its_owner(everywhere: 
         await turns()
         assert b.processes() == []
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_cancelling_who_awaits_a_task_of_another_node_ends_it_there(everywhere: Play) -> None:
+def test_cancelling_who_awaits_a_task_of_another_node_ends_it_there(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         exported(a, b)
 
@@ -640,10 +640,10 @@ def test_cancelling_who_awaits_a_task_of_another_node_ends_it_there(everywhere: 
         b.exit(b.processes()[0], "enough")
         assert (await a.down(pid)).reason == "enough"
 
-    everywhere.two(main)
+    play.two(main)
 
 
-def test_a_start_that_was_given_up_leaves_no_task_behind(everywhere: Play) -> None:
+def test_a_start_that_was_given_up_leaves_no_task_behind(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         exported(a, b)
         world.wire(b, a).paused = True
@@ -660,13 +660,13 @@ def test_a_start_that_was_given_up_leaves_no_task_behind(everywhere: Play) -> No
         assert (b.processes(), a.pending_calls()) == ([], 0)
         world.resume(b, a)
 
-    everywhere.two(main)
+    play.two(main)
 
 
 # -- streams ----------------------------------------------------------------------------------------------
 
 
-def test_a_stream_gives_results_in_the_order_of_the_items(everywhere: Play) -> None:
+def test_a_stream_gives_results_in_the_order_of_the_items(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         results: list[int] = []
         await collect(node.tasks.stream(double, range(100), max_concurrency=7), results)
@@ -674,10 +674,10 @@ def test_a_stream_gives_results_in_the_order_of_the_items(everywhere: Play) -> N
         await collect(node.tasks.stream(double, []), results)
         assert (len(results), node.processes()) == (100, [])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_stream_runs_no_more_tasks_at_a_time_than_it_may(everywhere: Play) -> None:
+def test_a_stream_runs_no_more_tasks_at_a_time_than_it_may(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, results, taken = Gauge(), list[int](), list[int]()
 
@@ -701,10 +701,10 @@ def test_a_stream_runs_no_more_tasks_at_a_time_than_it_may(everywhere: Play) -> 
         await streaming
         assert (gauge.most, results) == (2, [0, 10, 20, 30, 40, 50])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_an_unordered_stream_gives_results_as_they_are_ready(everywhere: Play) -> None:
+def test_an_unordered_stream_gives_results_as_they_are_ready(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, results = Gauge(), list[int]()
         stream = node.tasks.stream(gauge.work, range(4), max_concurrency=3, ordered=False)
@@ -715,10 +715,10 @@ def test_an_unordered_stream_gives_results_as_they_are_ready(everywhere: Play) -
         await streaming
         assert results == [20, 0, 30, 10]
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_task_that_fails_ends_its_stream_at_once_and_the_others_are_shut_down(everywhere: Play) -> None:
+def test_a_task_that_fails_ends_its_stream_at_once_and_the_others_are_shut_down(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, results = Gauge(), list[int]()
         gauge.let_go(-1)
@@ -726,20 +726,20 @@ def test_a_task_that_fails_ends_its_stream_at_once_and_the_others_are_shut_down(
             await collect(node.tasks.stream(gauge.work, [1, -1, 2], max_concurrency=3), results)
         assert (results, sorted(gauge.closed), node.processes()) == ([], [-1, 1, 2], [])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_exceptions_can_be_had_in_the_place_of_results(everywhere: Play) -> None:
+def test_exceptions_can_be_had_in_the_place_of_results(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, results = Gauge(), list[Any]()
         gauge.let_go(1, -1, 2)
         await collect(node.tasks.stream(gauge.work, [1, -1, 2], return_exceptions=True), results)
         assert (results[0], type(results[1]), results[2]) == (10, ValueError, 20)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_task_of_a_stream_that_is_too_slow_ends_it(everywhere: Play) -> None:
+def test_a_task_of_a_stream_that_is_too_slow_ends_it(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, results = Gauge(), list[int]()
         gauge.let_go(1)
@@ -751,10 +751,10 @@ def test_a_task_of_a_stream_that_is_too_slow_ends_it(everywhere: Play) -> None:
             await streaming
         assert (results, sorted(gauge.closed), node.processes()) == ([10], [1, 2, 3], [])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_task_of_a_stream_that_is_too_slow_can_be_killed_alone(everywhere: Play) -> None:
+def test_a_task_of_a_stream_that_is_too_slow_can_be_killed_alone(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, results = Gauge(), list[Any]()
         gauge.let_go(1, 3)
@@ -772,10 +772,10 @@ def test_a_task_of_a_stream_that_is_too_slow_can_be_killed_alone(everywhere: Pla
         with pytest.raises(ValueError, match="-1"):
             await failing
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_stream_that_is_left_early_shuts_its_tasks_down(everywhere: Play) -> None:
+def test_a_stream_that_is_left_early_shuts_its_tasks_down(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge = Gauge()
         gauge.let_go(1)
@@ -789,10 +789,10 @@ def test_a_stream_that_is_left_early_shuts_its_tasks_down(everywhere: Play) -> N
         await turns()
         assert (sorted(gauge.closed), node.processes()) == ([1, 1, 2, 3, 4, 5], [])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_stream_leaves_no_timer_behind(everywhere: Play) -> None:
+def test_a_stream_leaves_no_timer_behind(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, results = Gauge(), list[int]()
         await collect(node.tasks.stream(double, [1, 2, 3]), results)
@@ -802,10 +802,10 @@ def test_a_stream_leaves_no_timer_behind(everywhere: Play) -> None:
             assert await anext(stream) == 10
         assert world.clock.next_due() is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_the_tasks_of_a_stream_end_with_the_process_that_began_it(everywhere: Play) -> None:
+def test_the_tasks_of_a_stream_end_with_the_process_that_began_it(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         gauge, kept = Gauge(), list[Any]()
         gauge.let_go(1)
@@ -824,21 +824,21 @@ def test_the_tasks_of_a_stream_end_with_the_process_that_began_it(everywhere: Pl
         assert (sorted(gauge.closed), node.processes()) == ([1, 2, 3], [])
         await kept.pop().aclose()
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_stream_runs_on_another_node(everywhere: Play) -> None:
+def test_a_stream_runs_on_another_node(play: Play) -> None:
     async def main(a: Node, b: Node, world: World) -> None:
         exported(a, b)
         results: list[int] = []
         await collect(a.tasks.on(b.name).stream(double, range(5), max_concurrency=2), results)
         assert results == [0, 2, 4, 6, 8]
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_the_tasks_of_a_stream_end_when_the_link_to_their_node_is_lost_and_others_do_not(
-    everywhere: Play,
+    play: Play,
 ) -> None:
     async def wait_for(n: int) -> None:
         await asyncio.Event().wait()
@@ -858,7 +858,7 @@ def test_the_tasks_of_a_stream_end_when_the_link_to_their_node_is_lost_and_other
         with pytest.raises(NodeDown):
             await reading
 
-    everywhere.two(main)
+    play.two(main)
 
 
 def test_tasks_and_sys_reach_whole_nodes_over_a_network() -> None:
@@ -901,7 +901,7 @@ def test_a_stream_refuses_options_that_make_no_sense(play: Play, options: Any, c
 
 
 def test_a_task_of_a_process_that_has_ended_never_begins(
-    everywhere: Play, caplog: pytest.LogCaptureFixture
+    play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main(node: Node, world: World) -> None:
         lines: list[str] = []
@@ -921,4 +921,4 @@ def test_a_task_of_a_process_that_has_ended_never_begins(
         assert lines == [] and node.processes() == []
         assert caplog.records == []
 
-    everywhere.one(main)
+    play.one(main)

@@ -41,11 +41,11 @@ async def waiting(self: Process) -> None:
 
 
 @pytest.fixture
-def everywhere() -> Play:
+def play() -> Play:
     return Play("asyncio")
 
 
-def test_the_processes_with_the_longest_mailboxes_come_first(everywhere: Play) -> None:
+def test_the_processes_with_the_longest_mailboxes_come_first(play: Play) -> None:
     async def main(node: CoreNode, world: World) -> None:
         pids = [node.spawn(waiting) for _ in range(5)]
         for pid, count in zip(pids, (0, 2, 9, 2, 0), strict=True):
@@ -62,10 +62,10 @@ def test_the_processes_with_the_longest_mailboxes_come_first(everywhere: Play) -
         assert found["shown"][0]["status"] == "waiting"
         assert (await inspection.busiest(node, 50))["shown"][4]["pid"] == str(pids[4])
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_process_is_found_by_its_name_its_pid_and_the_number_in_it(everywhere: Play) -> None:
+def test_a_process_is_found_by_its_name_its_pid_and_the_number_in_it(play: Play) -> None:
     async def main(node: CoreNode, world: World) -> None:
         pid = (await node.start(Till)).pid
         texts = ["till", str(pid), str(pid)[1:-1], f"{pid.creation}.{pid.serial}", str(pid.serial)]
@@ -79,10 +79,10 @@ def test_a_process_is_found_by_its_name_its_pid_and_the_number_in_it(everywhere:
             with pytest.raises(NoProcess, match=complaint):
                 inspection.one(node, text)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_what_a_process_does_is_shown_and_its_state_only_on_demand(everywhere: Play) -> None:
+def test_what_a_process_does_is_shown_and_its_state_only_on_demand(play: Play) -> None:
     async def main(node: CoreNode, world: World) -> None:
         ref = await node.start(Till)
         found = inspection.one(node, "till", state=True)
@@ -102,7 +102,7 @@ def test_what_a_process_does_is_shown_and_its_state_only_on_demand(everywhere: P
         server.go.set()
         await call
 
-    everywhere.one(main)
+    play.one(main)
 
 
 def test_the_commands_print_tables_and_json(
