@@ -76,7 +76,7 @@ class Invariants:
             assert ours == self.committed[-1][0], f"Leader Completeness: {node.id} has {ours} at {index}"
 
     def _check_committed(self, node: "Node", before: int) -> None:
-        """Everything that a node takes for committed is the same play, and durable on a majority."""
+        """Everything that a node takes for committed is the same everywhere, and durable on a majority."""
         core = node.core
         if core.snapshot is not None:
             before = max(before, core.snapshot.meta.index)
