@@ -46,7 +46,7 @@ sim: $(READY)    ## a campaign: all workloads under all faults, many more seeds 
 planted: $(READY) ## bugs planted in the library, one by one: the simulation finds each, or this fails
 	@$(BIN)/python -m tests.planted --write
 
-mutants: $(READY) ## deliberate bugs, one by one; none may survive
+mutants: $(READY) ## deliberate bugs in Raft and in processes, one by one; the tests catch each, or this fails
 	@$(BIN)/python -m tests.mutants
 
 format: $(READY)

@@ -108,6 +108,9 @@ class Server(GenServer):
         await part
 
     async def die_at_once_by(self, node: Node) -> str:
+        return self.die_in_a_def_by(node)
+
+    def die_in_a_def_by(self, node: Node) -> str:
         node.exit(self.pid, "why not")
         return "said before it ended"
 
@@ -239,12 +242,13 @@ def test_a_process_that_is_ended_in_its_first_step_runs_its_finally_blocks(every
         await turns()
         assert server.tasks[0] is not None
         assert server.tasks[0].cancelled()
-        quick = await node.start(Server)
-        watch = asyncio.create_task(node.down(quick.pid))
-        await turns()
-        with contextlib.suppress(CalleeExited):
-            await quick.call(Server.die_at_once_by, node)
-        assert (await watch).reason == "why not"
+        for method in (Server.die_at_once_by, Server.die_in_a_def_by):
+            quick = await node.start(Server)
+            watch = asyncio.create_task(node.down(quick.pid))
+            await turns()
+            with contextlib.suppress(CalleeExited):
+                await quick.call(method, node)
+            assert (await watch).reason == "why not"
 
     everywhere.one(main)
 

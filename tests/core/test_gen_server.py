@@ -506,6 +506,21 @@ def test_a_server_with_a_full_mailbox_lets_others_have_their_turn_in_between(pla
     play.one(main, ProcessConfig(slice_messages=8))
 
 
+@pytest.mark.parametrize("by_node", [False, True])
+def test_who_calls_idle_servers_one_after_the_other_lets_others_have_their_turn(
+    play: Play, by_node: bool
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Counter)
+        heard: list[str] = []
+        asyncio.get_running_loop().call_soon(heard.append, "another")
+        for _ in range(17):
+            await (node.call(ref.pid, Counter.incr) if by_node else ref.call(Counter.incr))
+        assert heard == ["another"]
+
+    play.one(main, ProcessConfig(slice_messages=8, turn_messages=16))
+
+
 def test_ctrl_c_in_a_method_ends_the_server_and_then_stops_the_program(play: Play) -> None:
     class Interrupted(GenServer):
         def now(self) -> None:

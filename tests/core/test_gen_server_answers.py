@@ -128,7 +128,7 @@ def test_an_answer_that_comes_after_the_deadline_is_dropped(anywhere: Play) -> N
         ref = await queue_on(a, b)
         taker = asyncio.create_task(ref.within(1.0).call(Queue.take))
         await world.clock.pass_time(2.0)
-        with pytest.raises(CallTimeout):
+        with pytest.raises(CallTimeout, match="take of"):
             await taker
         await ref.call(Queue.put, "late")
         assert await ref.call(Queue.how_many_wait) == 0

@@ -393,6 +393,23 @@ def test_a_call_at_once_does_not_overtake_the_beginning_of_a_reentrant_one(play:
     play.one(main)
 
 
+def test_a_call_in_the_same_turn_of_the_loop_does_not_overtake_the_beginning_of_a_reentrant_one(
+    play: Play,
+) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Fetcher)
+        await world.settle()
+        ref.cast(Fetcher.fetch, "first")
+        note = asyncio.create_task(
+            ref.call(Fetcher.note, "second")
+        )  # its turn comes before the task of the first
+        await world.settle()
+        assert await note == 2
+        assert await ref.call(Fetcher.seen) == ["begin first", "second"]
+
+    play.one(main)
+
+
 def test_what_waits_in_a_mailbox_begins_in_order_too(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Fetcher)

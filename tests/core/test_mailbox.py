@@ -399,32 +399,32 @@ def test_a_server_handles_priority_messages_first_and_none_after_its_alias_is_of
     anywhere.two(main)
 
 
-def test_a_priority_message_that_comes_while_a_call_is_handled_at_once_is_handled_next(
-    play: Play,
-) -> None:
+@pytest.mark.parametrize("what", ["message", "priority message", "errand"])
+def test_what_comes_while_a_call_is_handled_at_once_is_handled_next(play: Play, what: str) -> None:
     class Hurrying(GenServer):
         def __init__(self) -> None:
             self.heard: list[object] = []
             self.alias = self.process.alias(priority=True)
 
         def hurry(self, node: Node) -> None:
-            node.send(self.alias, "urgent")
+            if what == "errand":
+                node.control(self.pid).post(lambda server: server.heard.append(what))
+            else:
+                node.send(self.pid if what == "message" else self.alias, what)
 
         async def hurry_too(self, node: Node) -> None:
-            node.send(self.alias, "urgent too")
+            self.hurry(node)
 
         def handle_info(self, message: Any) -> None:
             self.heard.append(message)
 
     async def main(node: Node, world: World) -> None:
-        ref = await node.start(Hurrying)
-        server: Any = node.kernel.cells[ref.pid.serial].server  # type: ignore[attr-defined]
-        await ref.call(Hurrying.hurry, node)
-        await world.settle()
-        assert server.heard == ["urgent"]
-        await ref.call(Hurrying.hurry_too, node)
-        await world.settle()
-        assert server.heard == ["urgent", "urgent too"]
+        for method in (Hurrying.hurry, Hurrying.hurry_too):
+            ref = await node.start(Hurrying)
+            server: Any = node.kernel.cells[ref.pid.serial].server  # type: ignore[attr-defined]
+            await ref.call(method, node)
+            await world.settle()
+            assert server.heard == [what]
 
     play.one(main)
 

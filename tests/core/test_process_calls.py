@@ -139,6 +139,9 @@ def test_a_task_that_outlives_its_handler_may_call_its_own_server(play: Play) ->
             await asyncio.sleep(0)
             self.results.append(await Ref.of(self).call(Background.echo, text))
 
+        async def work(self) -> None:
+            await turns()
+
         def echo(self, text: str) -> str:
             return text
 
@@ -149,7 +152,9 @@ def test_a_task_that_outlives_its_handler_may_call_its_own_server(play: Play) ->
         ref = await node.start(Background)
         await ref.call(Background.begin)
         await turns()
-        assert await ref.call(Background.collected) == ["from init", "from a handler"]
+        await ref.call(Background.begin)
+        await ref.call(Background.work)  # so the call of that task has to wait
+        assert await ref.call(Background.collected) == ["from init", "from a handler", "from a handler"]
 
     play.one(main)
 

@@ -534,6 +534,22 @@ def test_a_monitor_says_nothing_after_demonitor(anywhere: Play) -> None:
     anywhere.two(main)
 
 
+def test_a_down_that_is_on_its_way_is_not_heard_after_demonitor(anywhere: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        async def body(self: Process, dead: Pid) -> None:
+            self.demonitor(self.monitor(dead))
+            await wait(self)
+
+        for dead in (Pid(b.name, b.creation, 99), Pid("nobody@127.0.0.1:1", 1, 1)):
+            pid = a.spawn(body, dead)
+            await world.settle()
+            info = a.process_info(pid)
+            assert info is not None
+            assert info.mailbox == 0
+
+    anywhere.two(main)
+
+
 def test_demonitor_with_flush_removes_a_down_that_is_in_the_mailbox(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         async def body(self: Process, flush: bool) -> None:

@@ -1,0 +1,1 @@
+"""Deliberate bugs in the library, each of which its tests must catch: `python -m tests.mutants`."""
