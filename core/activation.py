@@ -85,7 +85,6 @@ class Activation(Coroutine[Any, Any, None]):
     """
 
     __slots__ = (
-        "_abandoned",
         "_awaited",
         "_context",
         "_driver",
@@ -94,6 +93,7 @@ class Activation(Coroutine[Any, Any, None]):
         "_scheduler",
         "_stepped",
         "_steps",
+        "abandoned",
         "finished",
         "task",
     )
@@ -115,7 +115,7 @@ class Activation(Coroutine[Any, Any, None]):
         self.finished = Finished()
         self._context = context
         self._kept = kept
-        self._abandoned = False
+        self.abandoned = False
         self._awaited: Any = _NOTHING  # what the first step awaits, until the task is told
         self._parked: asyncio.Future[None] | None = None  # what the task waits for while it is kept
         self.task: asyncio.Task[None] = asyncio.Task(self, loop=scheduler.loop, name=name, context=context)
@@ -130,8 +130,9 @@ class Activation(Coroutine[Any, Any, None]):
         """
         driver = self._driver
         if driver is None:
-            self._driver = driver = _drive(self.finished)
+            driver = _drive(self.finished)
             driver.send(None)
+            self._driver = driver
         loop, task = self._scheduler.loop, self.task
         outer = current_task(loop)
         if outer is not None:
@@ -153,17 +154,26 @@ class Activation(Coroutine[Any, Any, None]):
         self._awaited = awaited
         self._unpark()
 
+    def begin_later(self, handling: Handling, steps: Steps) -> None:
+        """The task takes over a coroutine of which no line has run."""
+        self._context.run(HANDLING.set, handling)
+        self._steps = steps
+        self._unpark()
+
     def begin(self, steps: Steps) -> None:
         """Step a coroutine now, as a step of this task. What it has to wait for, the task waits for."""
         self._steps = steps
-        loop, task = self._scheduler.loop, self.task
+        scheduler = self._scheduler
+        loop, task = scheduler.loop, self.task
         outer = current_task(loop)
         if outer is not None:
             _leave_task(loop, outer)
         _enter_task(loop, task)
+        scheduler.depth += 1
         try:
             awaited = self._context.run(self._advance, None)
         finally:
+            scheduler.depth -= 1
             _leave_task(loop, task)
             if outer is not None:
                 _enter_task(loop, outer)
@@ -187,8 +197,10 @@ class Activation(Coroutine[Any, Any, None]):
         if self._steps is None:
             raise StopIteration  # cancelled while nothing was in progress
         awaited, self._awaited = self._awaited, _NOTHING
-        if isinstance(awaited, asyncio.Future) and isinstance(error, asyncio.CancelledError):
-            cancelled = not self._abandoned and awaited.cancel(*error.args)
+        if awaited is not _NOTHING and isinstance(error, asyncio.CancelledError):
+            if not self.task.cancelling():  # it was cancelled in the first step, and that was taken back
+                return awaited
+            cancelled = asyncio.isfuture(awaited) and not self.abandoned and awaited.cancel(*error.args)
             if cancelled:  # as of any task: who is cancelled cancels what he waits for, and that wakes him
                 return awaited
         return self._step(error)
@@ -206,7 +218,7 @@ class Activation(Coroutine[Any, Any, None]):
 
     def abandon(self) -> None:
         """Run no further line of it, whatever it catches: the process has been declared dead."""
-        self._abandoned = True
+        self.abandoned = True
         self.task.cancel()
 
     def is_clean(self) -> bool:
@@ -217,7 +229,7 @@ class Activation(Coroutine[Any, Any, None]):
         """Whether the task waits for another message, and may take it."""
         if self._parked is not None:
             return not self._parked.done()
-        return not (self.task.done() or self.task.cancelling())
+        return not (self.abandoned or self.task.done() or self.task.cancelling())
 
     def release(self) -> None:
         """Keep the task no longer: it ends when nothing is in progress."""
@@ -230,7 +242,7 @@ class Activation(Coroutine[Any, Any, None]):
 
     def _pause(self) -> Any:
         """Nothing is in progress: the task waits for the next message, if it is kept."""
-        if not self._kept or self._abandoned or self.task.cancelling():
+        if not self._kept or self.abandoned or self.task.cancelling():
             raise StopIteration
         self._parked = parked = self._scheduler.loop.create_future()
         parked._asyncio_future_blocking = True  # as `await parked` would say
@@ -254,7 +266,7 @@ class Activation(Coroutine[Any, Any, None]):
         stepped = self._stepped
         steps = self._steps
         while steps is not None:
-            if self._abandoned:
+            if self.abandoned:
                 self._drop(steps)
                 return self
             if error is None and not stepped.gate_open():
@@ -267,14 +279,15 @@ class Activation(Coroutine[Any, Any, None]):
                     awaited = steps.throw(thrown)
                 if awaited is not self.finished:
                     return awaited
-                following = self._after(stepped.returned, self.finished.value)
+                value, awaited.value = awaited.value, None
+                following = self._after(stepped.returned, value)
             except StopIteration as stop:
                 following = self._after(stepped.returned, stop.value)
             except BaseException as failure:  # noqa: BLE001 -- whatever a process raises is its own end alone
                 self._driver = None
                 following = self._after(stepped.raised, failure)
             self._steps = steps = following
-        if not self._abandoned:
+        if not self.abandoned:
             self._after(lambda _: stepped.rest(), None)
         return self
 
@@ -322,6 +335,10 @@ class Activation(Coroutine[Any, Any, None]):
     @property
     def cr_running(self) -> bool:
         return bool(self._code("cr_running"))
+
+    @property
+    def cr_suspended(self) -> bool:
+        return bool(self._code("cr_suspended"))
 
     @property
     def cr_await(self) -> Any:

@@ -478,6 +478,8 @@ class Kernel:
         try:
             if begin is not None:
                 begin(pending)
+                if pending.future.done():  # who asks again and again whether it is there yet lets others run
+                    await asyncio.sleep(0)
             return await pending.future
         finally:
             if timeout_s is not None:

@@ -4,7 +4,9 @@ It is what makes a call cheap. What must never happen here: a call overtakes a m
 and the method's see each other's context or task.
 """
 
+import asyncio
 from collections.abc import Mapping
+from sys import exc_info
 from types import CoroutineType
 from typing import Any
 
@@ -13,10 +15,11 @@ from .calls import Handling, PendingCall, Request, chain_here
 from .cell import ALIVE, NOT_NOW
 from .handlers import NOTHING
 from .replies import LATER
+from .scheduler import DEPTH_LIMIT
 from .server_cell import ServerCell
 from .server_extras import Extras
 
-DEPTH_LIMIT = 10  # of calls that are handled in their callers' turns, one inside the other
+CONTEXTS_LIMIT = 100  # of exceptions, one raised while the other was handled, that are looked at
 _AT_ONCE = object()  # is being handled: a call which has no `Request`
 
 
@@ -35,35 +38,57 @@ class PromptCell(ServerCell):
             or (self.extras is not None and not self._may_at_once(self.extras))
         ):
             return NOT_NOW
-        method = self._plain.get(name)
-        if method is None:
-            return self._step_at_once(name, args, kwargs)
-        self.scheduled = True  # whatever comes meanwhile waits its turn
-        self._current = _AT_ONCE
-        scheduler = self.kernel.scheduler
-        began = scheduler.monotonic()
         try:
-            result = self.context.run(method, self.server, *args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 -- as in `_begin`
-            return self._failed_at_once(error, name, args, kwargs, frames=1)
-        if scheduler.monotonic() - began > scheduler.slow_s:
-            scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")
-        if type(result) is CoroutineType:
-            return self._step_at_once(name, args, kwargs, result)
-        if self._current is _AT_ONCE and result is not LATER:
-            self._current = NOTHING
-            if (
-                self.mailbox is None
-                and self.urgent is None
-                and self.control is None
-                and self.extras is None
-                and self.state == ALIVE
-            ):
-                self.scheduled = False
+            method = self._plain.get(name)
+            if method is None:
+                return self._step_at_once(name, args, kwargs)
+            self.scheduled = True  # whatever comes meanwhile waits its turn
+            self._current = _AT_ONCE
+            scheduler = self.kernel.scheduler
+            began = scheduler.monotonic()
+            try:
+                result = self.context.run(method, self.server, *args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 -- as in `_begin`
+                failure = error
             else:
-                self.rest()
-            return result
-        return self._answered_at_once(result, name, args, kwargs)
+                if scheduler.monotonic() - began > scheduler.slow_s:
+                    scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")
+                if type(result) is CoroutineType:
+                    return self._step_at_once(name, args, kwargs, result)
+                if self._current is not _AT_ONCE or result is LATER:
+                    return self._answered_at_once(result, name, args, kwargs)
+                self._current = NOTHING
+                if (
+                    self.mailbox is None
+                    and self.urgent is None
+                    and self.control is None
+                    and self.extras is None
+                    and self.state == ALIVE
+                ):
+                    self.scheduled = False
+                else:
+                    self.rest()
+                return result
+            return self._failed_at_once(failure, name, args, kwargs, frames=1)
+        except BaseException:
+            # Nothing that a method raises comes here: the caller's stack has no room left, or Ctrl-C hit a line of ours.
+            # (No function is called for what has to be done then: that would raise the next error.)
+            if self._handling is not None:
+                self._handling.done = True
+                self._handling = None
+            if self.activation is not None:
+                self.activation.abandoned = True
+                self.activation = None
+            self._current = NOTHING
+            idle = (
+                self.mailbox is None and self.urgent is None and self.extras is None and self.control is None
+            )
+            if idle and self.state == ALIVE:
+                self.scheduled = False
+            elif self.scheduled and self not in self.kernel.scheduler.ready:
+                self.kernel.scheduler.ready.append(self)
+                self.kernel.scheduler.arm()
+            raise
 
     def current_request(self) -> Request | None:
         return self._at_once_request() if self._current is _AT_ONCE else super().current_request()
@@ -93,21 +118,42 @@ class PromptCell(ServerCell):
         chain = chain_here()
         self._handling = handling = Handling((*chain, self.pid) if chain else (self.pid,))
         self.activation = activation = kernel.kept_tasks.of(self)
-        scheduler.depth += 1
+        if scheduler.depth >= DEPTH_LIMIT:
+            return self._begin_later(handling, steps, name, args, kwargs)
+        failure: BaseException | None = None
         began = scheduler.monotonic()
+        scheduler.depth += 1
         try:
             awaited = activation.first_step(handling, steps)
         except BaseException as error:  # noqa: BLE001 -- as in `_begin`
-            return self._failed_at_once(error, name, args, kwargs)
+            failure = error
+            steps.close()  # if it did not even begin
         finally:
             scheduler.depth -= 1
             if scheduler.monotonic() - began > scheduler.slow_s:
                 scheduler.report_slow(self.describe(), scheduler.monotonic() - began, went_on(steps))
-        if awaited is activation.finished:
-            return self._answered_at_once(activation.finished.value, name, args, kwargs)
+        if failure is not None:
+            return self._failed_at_once(failure, name, args, kwargs)
+        finished = activation.finished
+        if awaited is finished:
+            result, finished.value = finished.value, None
+            if self.control is not None and not self.gate_open():
+                closed = asyncio.CancelledError("the gate of the process is closed")
+                return self._failed_at_once(closed, name, args, kwargs)
+            return self._answered_at_once(result, name, args, kwargs)
         request = self._at_once_request(name, args, kwargs)
         request.chain = chain
         activation.go_on(awaited)
+        return request.reply
+
+    def _begin_later(
+        self, handling: Handling, steps: Steps, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """`_step_at_once` of a coroutine that a `def` method has returned, when the stack is full of calls."""
+        request = self._at_once_request(name, args, kwargs)
+        request.chain = handling.chain[:-1]
+        assert self.activation is not None
+        self.activation.begin_later(handling, steps)
         return request.reply
 
     def _answered_at_once(
@@ -144,6 +190,9 @@ class PromptCell(ServerCell):
         *,
         frames: int = 0,
     ) -> Any:
+        handled = exc_info()[1]
+        if handled is not None:
+            forget_context(error, handled)
         request = self._at_once_request(name, args, kwargs)
         self._failed(error, frames=frames)
         self.rest()
@@ -162,3 +211,15 @@ class PromptCell(ServerCell):
             if type(request.reply) is PendingCall:
                 request.reply.method = name
         return request
+
+
+def forget_context(error: BaseException, handled: BaseException) -> None:
+    """What the caller was handling when it called is no context of what the method raised."""
+    inner: BaseException | None = error
+    for _ in range(CONTEXTS_LIMIT):
+        if inner is None or inner is handled:
+            return
+        if inner.__context__ is handled:
+            inner.__context__ = None
+            return
+        inner = inner.__context__

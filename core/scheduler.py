@@ -17,6 +17,8 @@ from .telling import Log
 
 log = Log("quorate.process")
 
+DEPTH_LIMIT = 10  # of calls that are handled in their callers' turns, one inside the other
+
 
 class Runnable(Protocol):
     """What can wait for its turn."""
@@ -51,7 +53,7 @@ class Scheduler:
         self._clock = clock
         self._turn_messages = turn_messages
         self.slow_s = slow_s
-        self._ready: deque[Runnable] = deque()
+        self.ready: deque[Runnable] = deque()
         self._armed = False
         self.at_once_left = (
             turn_messages  # calls that may be handled in their callers' turns before the next turn
@@ -66,20 +68,26 @@ class Scheduler:
         """Give `process` a turn, unless it is about to have one or is having it."""
         if process.scheduled:
             return
+        self.ready.append(process)
         process.scheduled = True
-        self.requeue(process)
+        if not self._armed:
+            self.arm()
 
     def requeue(self, process: Runnable) -> None:
         """Give a process that is `scheduled` already another turn, behind the others."""
-        self._ready.append(process)
+        self.ready.append(process)
         if not self._armed:
-            self._armed = True
-            self.loop.call_soon(self._turn, context=self._context)
+            self.arm()
+
+    def arm(self) -> None:
+        """See that the queue has a turn."""
+        self.loop.call_soon(self._turn, context=self._context)
+        self._armed = True  # not before: a sender whose stack is used up gets a RecursionError here
 
     def _turn(self) -> None:
         self._armed = False
         self.at_once_left = self._turn_messages
-        ready = self._ready
+        ready = self.ready
         budget = self._turn_messages
         began = self.monotonic()
         while ready and budget > 0:
@@ -96,8 +104,7 @@ class Scheduler:
                 self.report_slow(process.describe(), ended - began)
             began = ended
         if ready and not self._armed:
-            self._armed = True
-            self.loop.call_soon(self._turn, context=self._context)
+            self.arm()
 
     def report_slow(self, who: str, seconds: float, where: str = "") -> None:
         """A process held the loop for too long: nothing else of this node could run.

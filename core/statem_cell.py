@@ -21,6 +21,7 @@ from .handlers import NOTHING, Refused, awaiting, did_not_fit
 from .plain import show
 from .replies import LATER
 from .runtime import Timer
+from .scheduler import DEPTH_LIMIT
 from .server_cell import ServerCell
 from .statem_machine import Decision, Effect, Keep, Machine, SetTimer, Which
 
@@ -144,7 +145,7 @@ class StatemCell(ServerCell):
     def at_once(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """See `Cell.at_once`: an event of a `def` method is handled here and now, in the process's own context."""
         idle = not self.scheduled and self.mailbox is None and self.control is None and self.state == ALIVE
-        if not idle or name not in self.server._quorate_plain:
+        if not idle or name not in self.server._quorate_plain or self.kernel.scheduler.depth >= DEPTH_LIMIT:
             return NOT_NOW
         self.scheduled = True  # whatever comes meanwhile waits its turn
         pending = PendingCall(self.kernel.loop.create_future(), name, self.pid)

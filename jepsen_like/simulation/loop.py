@@ -248,7 +248,7 @@ class SimLoop(asyncio.BaseEventLoop):
         old_hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(
             firstiter=self._asyncgen_firstiter_hook,  # type: ignore[attr-defined]
-            finalizer=self._asyncgen_finalizer_hook,  # type: ignore[attr-defined]
+            finalizer=self._asyncgen_finalizer_hook,
         )
         events._set_running_loop(self)
         self._thread_id = 1  # what `is_running` looks at
@@ -260,6 +260,10 @@ class SimLoop(asyncio.BaseEventLoop):
             self._thread_id = None  # type: ignore[assignment]
             events._set_running_loop(old)
             sys.set_asyncgen_hooks(*old_hooks)
+
+    def _asyncgen_finalizer_hook(self, generator: Any) -> None:
+        if self.is_running():  # else nothing would ever run its `aclose`
+            super()._asyncgen_finalizer_hook(generator)  # type: ignore[misc]
 
     def stop(self) -> None:
         self._halted = True
