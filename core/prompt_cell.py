@@ -90,6 +90,20 @@ class PromptCell(ServerCell):
                 self.kernel.scheduler.arm()
             raise
 
+    def rest(self) -> None:
+        """See `ServerCell.rest`, which would find nothing to do when nothing has come meanwhile."""
+        if (
+            self.mailbox is None
+            and self.urgent is None
+            and self.control is None
+            and self.extras is None
+            and self.state == ALIVE
+        ):
+            self.activation = None
+            self.scheduled = False
+        else:
+            super().rest()
+
     def current_request(self) -> Request | None:
         return self._at_once_request() if self._current is _AT_ONCE else super().current_request()
 
@@ -168,17 +182,7 @@ class PromptCell(ServerCell):
             request = self._at_once_request(name, args, kwargs)
             self._succeeded(result)
             result = request.reply
-        if (
-            self.mailbox is None
-            and self.urgent is None
-            and self.control is None
-            and self.extras is None
-            and self.state == ALIVE
-        ):
-            self.scheduled = False
-            self.activation = None
-        else:
-            self.rest()
+        self.rest()
         return result
 
     def _failed_at_once(

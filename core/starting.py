@@ -48,12 +48,9 @@ def start(
 
 
 def _initialise(cell: ServerCell, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if (
-        HANDLING.get() is not None
-    ):  # (a context that is not changed shares all it has with that of who starts it)
+    if HANDLING.get() is not None:  # (what is not changed is shared with the context of who starts it)
         HANDLING.set(None)
-    server = cell.server
-    run_init(server, args, kwargs)
+    run_init(cell.server, args, kwargs)
     cell.initialised()
 
 

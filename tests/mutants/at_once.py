@@ -28,15 +28,15 @@ AT_ONCE = (
         "activation.py",
         "        if self._parked is not None:\n"
         "            return not self._parked.done()\n"
-        "        return not (self.task.done() or self.task.cancelling())\n",
+        "        return not (self.abandoned or self.task.done() or self.task.cancelling())\n",
         "        return True\n",
         first=LEFT_BEHIND,
     ),
     Mutant(
         "a cancelled task is taken for ready",
         "activation.py",
-        "        return not (self.task.done() or self.task.cancelling())\n",
-        "        return not self.task.done()\n",
+        "        return not (self.abandoned or self.task.done() or self.task.cancelling())\n",
+        "        return not (self.abandoned or self.task.done())\n",
         first=LEFT_BEHIND,
     ),
     Mutant(
@@ -49,8 +49,8 @@ AT_ONCE = (
     Mutant(
         "a cancelled task is kept",
         "activation.py",
-        "if not self._kept or self._abandoned or self.task.cancelling():",
-        "if not self._kept or self._abandoned:",
+        "if not self._kept or self.abandoned or self.task.cancelling():",
+        "if not self._kept or self.abandoned:",
         first="test_gen_server_life.py::test_terminate_runs_with_the_reason_and_before_anybody_is_told[simulation-True]",
     ),
     Mutant(
@@ -155,8 +155,8 @@ AT_ONCE = (
     Mutant(
         "a message that came during a call at once is forgotten",
         "prompt_cell.py",
-        "                self.mailbox is None\n                and self.urgent",
-        "                self.urgent",
+        "                    self.mailbox is None\n                    and self.urgent",
+        "                    self.urgent",
         first=MEANWHILE,
     ),
     Mutant(
@@ -169,7 +169,7 @@ AT_ONCE = (
     Mutant(
         "a priority message that came during a call at once is forgotten",
         "prompt_cell.py",
-        "                and self.urgent is None\n",
+        "                    and self.urgent is None\n",
         "",
         first=MEANWHILE,
     ),
@@ -183,7 +183,7 @@ AT_ONCE = (
     Mutant(
         "an errand that came during a call at once is forgotten",
         "prompt_cell.py",
-        "                and self.control is None\n",
+        "                    and self.control is None\n",
         "",
         first=MEANWHILE,
     ),
@@ -197,23 +197,22 @@ AT_ONCE = (
     Mutant(
         "a server that was ended in a call at once lives on",
         "prompt_cell.py",
-        "                and self.extras is None\n                and self.state == ALIVE\n",
-        "                and self.extras is None\n",
+        "                    and self.extras is None\n                    and self.state == ALIVE\n",
+        "                    and self.extras is None\n",
         first=ENDED,
     ),
     Mutant(
         "a server that was ended in a coroutine's call at once lives on",
         "prompt_cell.py",
         "            and self.extras is None\n            and self.state == ALIVE\n        ):\n"
-        "            self.scheduled = False\n            self.activation",
-        "            and self.extras is None\n        ):\n"
-        "            self.scheduled = False\n            self.activation",
+        "            self.activation",
+        "            and self.extras is None\n        ):\n            self.activation",
         first=ENDED,
     ),
     Mutant(
         "what a call at once asks to be done next is forgotten",
         "prompt_cell.py",
-        "                and self.extras is None\n",
+        "                    and self.extras is None\n",
         "",
         first=CONTINUED,
     ),
@@ -227,8 +226,9 @@ AT_ONCE = (
     Mutant(
         "what a call at once leaves behind acts for it",
         "prompt_cell.py",
-        "                self._handling.done = True\n",
-        "",
+        "            self._current = NOTHING\n"
+        "            if self._handling is not None:\n                self._handling.done = True\n",
+        "            self._current = NOTHING\n            if self._handling is not None:\n",
         first="test_process_calls.py::test_a_task_that_outlives_its_handler_may_call_its_own_server[simulation]",
     ),
     Mutant(
@@ -255,8 +255,8 @@ AT_ONCE = (
     Mutant(
         "who holds up the loop in a call at once is not reported",
         "prompt_cell.py",
-        "        if scheduler.monotonic() - began > scheduler.slow_s:\n"
-        '            scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")\n',
+        "                if scheduler.monotonic() - began > scheduler.slow_s:\n"
+        '                    scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")\n',
         "",
         first="test_blocked_loop.py::test_a_method_that_holds_the_loop_is_reported_by_its_name[simulation]",
     ),
