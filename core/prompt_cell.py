@@ -121,7 +121,7 @@ class PromptCell(ServerCell):
         if steps is None:
             server = self.server
             method = server._quorate_methods.get(name)
-            if method is None or name in server._quorate_reentrant or scheduler.depth >= DEPTH_LIMIT:
+            if method is None or name in server._quorate_reentrant:
                 return NOT_NOW
             self.scheduled = True
             self._current = _AT_ONCE
@@ -163,7 +163,7 @@ class PromptCell(ServerCell):
     def _begin_later(
         self, handling: Handling, steps: Steps, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
-        """`_step_at_once` of a coroutine that a `def` method has returned, when the stack is full of calls."""
+        """`_step_at_once` when the stack is full of calls already: its task takes the first step."""
         request = self._at_once_request(name, args, kwargs)
         request.chain = handling.chain[:-1]
         assert self.activation is not None

@@ -234,8 +234,8 @@ AT_ONCE = (
     Mutant(
         "calls at once are handled in each other without limit",
         "prompt_cell.py",
-        " or scheduler.depth >= DEPTH_LIMIT:",
-        ":",
+        "        if scheduler.depth >= DEPTH_LIMIT:\n",
+        "        if scheduler.depth < 0:\n",
         first=STACK,
     ),
     Mutant(
