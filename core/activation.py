@@ -128,7 +128,7 @@ class Activation(Coroutine[Any, Any, None]):
 
         (https://docs.python.org/3/library/asyncio-extending.html#task-lifetime-support)
         """
-        driver = self._driver
+        driver: Any = self._driver
         if driver is None:
             driver = _drive(self.finished)
             driver.send(None)

@@ -113,7 +113,7 @@ class PromptCell(ServerCell):
         return not extras.starting
 
     def _step_at_once(
-        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], steps: Steps | None = None
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], steps: Any = None
     ) -> Any:
         """`at_once` of a coroutine: of an `async def` method, or one that a `def` method has returned."""
         kernel = self.kernel
@@ -134,6 +134,7 @@ class PromptCell(ServerCell):
         self.activation = activation = kernel.kept_tasks.of(self)
         if scheduler.depth >= DEPTH_LIMIT:
             return self._begin_later(handling, steps, name, args, kwargs)
+        awaited: Any = None
         failure: BaseException | None = None
         began = scheduler.monotonic()
         scheduler.depth += 1
