@@ -531,6 +531,10 @@ class ServerCell(Cell):
             request.give(value)
         if self.control is not None:
             self.control.close(CalleeExited(f"{self.pid} has ended: {show(self.reason)}", self.reason))
+        if not getattr(self.server, "_quorate_supervises", False):
+            self.server = object.__new__(
+                type(self.server)
+            )  # what it held is free now, not when garbage is collected
 
     def _settle(self, extras: Extras) -> None:
         """No line of a reentrant call runs from now on, and nobody waits for an answer any more."""

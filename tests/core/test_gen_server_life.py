@@ -2,6 +2,8 @@
 
 import asyncio
 import contextvars
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -289,3 +291,42 @@ def test_context_variables_of_a_server_are_its_own(play: Play) -> None:
         assert COLOUR.get() == "black"
 
     play.one(main)
+
+
+@pytest.mark.parametrize("end", ["kill", "shutdown", "exit"])
+def test_what_a_server_held_is_free_when_it_has_ended(play: Play, end: str) -> None:
+    class Rich(GenServer):
+        def __init__(self) -> None:
+            self.treasure = Treasure()
+
+        async def count(self) -> int:
+            await asyncio.sleep(0)
+            return 1
+
+        def exit(self) -> None:
+            raise Exit("enough")
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Rich)
+        assert await ref.call(Rich.count) == 1
+        server: Any = node.kernel.cells[ref.pid.serial].server  # type: ignore[attr-defined]
+        treasure = weakref.ref(server.treasure)
+        del server
+        gc.disable()
+        try:
+            if end == "exit":
+                ref.cast(Rich.exit)
+            else:
+                node.exit(ref.pid, end)
+            await world.settle()
+            await turns()
+            assert node.process_info(ref.pid) is None
+            assert treasure() is None
+        finally:
+            gc.enable()
+
+    play.one(main)
+
+
+class Treasure:
+    """Something large."""
