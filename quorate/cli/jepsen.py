@@ -129,7 +129,8 @@ def sim(
 ) -> None:
     """Run a workload on a simulated cluster under faults, for many seeds, and judge what its clients saw.
 
-    The same seed does the same things, on every machine. Exit code 0 valid, 1 invalid, 2 unknown: the worst of all seeds.
+    The same seed does the same things, on every machine with the same version of Python. Exit code 0 valid, 1 invalid,
+    2 unknown: the worst of all seeds.
     """
     from quorate.jepsen_like.campaign import parse_seeds
     from quorate.jepsen_like.runner import RunSpec
