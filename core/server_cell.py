@@ -531,10 +531,17 @@ class ServerCell(Cell):
             request.give(value)
         if self.control is not None:
             self.control.close(CalleeExited(f"{self.pid} has ended: {show(self.reason)}", self.reason))
-        if not getattr(self.server, "_quorate_supervises", False):
-            self.server = object.__new__(
-                type(self.server)
-            )  # what it held is free now, not when garbage is collected
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """What the server held is free now: it and its record refer to each other no more.
+
+        Not of a class that makes its objects in its own way, as a `dict` does: that is left to the garbage collector. The
+        record of a supervisor says why it could not start.
+        """
+        kind = type(self.server)
+        if kind.__new__ is object.__new__ and not getattr(kind, "_quorate_supervises", False):
+            self.server = kind.__new__(kind)
 
     def _settle(self, extras: Extras) -> None:
         """No line of a reentrant call runs from now on, and nobody waits for an answer any more."""

@@ -328,5 +328,30 @@ def test_what_a_server_held_is_free_when_it_has_ended(play: Play, end: str) -> N
     play.one(main)
 
 
+def test_a_server_that_is_also_something_built_in_ends_as_any_other(play: Play) -> None:
+    class Table(GenServer, dict[str, int]):
+        def put(self, key: str, value: int) -> int:
+            self[key] = value
+            return len(self)
+
+        def stop(self) -> None:
+            raise Exit("enough")
+
+    async def main(node: Node, world: World) -> None:
+        for end in ("kill", "stop"):
+            ref = await node.start(Table)
+            assert await ref.call(Table.put, "a", 1) == 1
+            watch = asyncio.create_task(node.down(ref.pid))
+            await turns()
+            if end == "kill":
+                node.exit(ref.pid, "kill")
+            else:
+                ref.cast(Table.stop)
+            assert (await watch).reason == ("killed" if end == "kill" else "enough")
+        assert await (await node.start(Table)).call(Table.put, "a", 1) == 1
+
+    play.one(main)
+
+
 class Treasure:
     """Something large."""
