@@ -25,7 +25,9 @@ class Events:
             record = {"event": event, "time": round(self._clock.wall(), 6), "node": self._node, **facts}
             line = json.dumps(record)
         try:
-            print(line, flush=True)
+            # One write: print() makes two of them under PYTHONUNBUFFERED, and a reader may get half a line.
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
         except BrokenPipeError:
             self._heard = False
             sys.stdout = sys.stderr  # lest the interpreter complains about the pipe at its end

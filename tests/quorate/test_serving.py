@@ -1,6 +1,7 @@
 """`quorate node` as a process: what it tells, what signals do, and what keeps it from starting."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -14,9 +15,11 @@ from typing import Any
 import pytest
 
 from quorate.cli import main
+from quorate.cli.events import Events
 from quorate.cli.failures import DONE, FAILED, INTERRUPTED, USAGE
 from quorate.cli.serving import Orders
 from quorate.core import RealEntropy, RealNetwork
+from quorate.core.real import RealClock
 from quorate.demo.ports import free_ports
 
 from .node_in_thread import COOKIE
@@ -56,9 +59,11 @@ class Served:
         """Wait for the end, by this signal; return the exit code and stderr."""
         if number is not None:
             self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        self.told += [json.loads(line) for line in out.splitlines()]
-        return self.process.returncode, err
+        # Not communicate(): it reads beside `stdout` and misses what that has read ahead.
+        assert self.process.stdout is not None and self.process.stderr is not None
+        self.told += [json.loads(line) for line in self.process.stdout]
+        err = self.process.stderr.read()
+        return self.process.wait(), err
 
     def events(self) -> list[str]:
         return [record["event"] for record in self.told]
@@ -67,12 +72,11 @@ class Served:
 @contextmanager
 def serving(*arguments: str, cwd: Path) -> Iterator[Served]:
     served = Served(*arguments, cwd=cwd)
-    try:
-        yield served
-    finally:
-        if served.process.poll() is None:
-            served.process.kill()
-            served.process.communicate()
+    with served.process:
+        try:
+            yield served
+        finally:
+            served.process.kill()  # nothing, where it has ended
 
 
 @pytest.fixture
@@ -102,6 +106,19 @@ def test_ctrl_c_ends_a_node_with_130_and_without_a_traceback(names: list[str], t
         node.until("started")
         assert node.end(signal.SIGINT) == (INTERRUPTED, "")
         assert node.events()[-1] == "stopped" and "draining" not in node.events()
+
+
+def test_an_event_is_one_write_so_that_no_reader_gets_half_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[str] = []
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Pipe())
+    Events("a@127.0.0.1", RealClock(), as_json=False).tell("stopped", "all is over")
+    assert writes == ["all is over\n"]
 
 
 SHOP = """
