@@ -252,13 +252,12 @@ class Activation(Coroutine[Any, Any, None]):
 
     def _step(self, error: BaseException | None) -> Any:
         scheduler = self._scheduler
-        began = scheduler.monotonic()
+        tick = scheduler.watch.tick
         try:
             awaited = self._advance(error)
         finally:
-            held = scheduler.monotonic() - began
-            if held > scheduler.slow_s:
-                scheduler.report_slow(self._stepped.describe(), held, went_on(self._steps))
+            if scheduler.watch.tick != tick:
+                scheduler.ticked(self._stepped.describe, tick, went_on(self._steps))
         return self._pause() if awaited is self else awaited
 
     def _advance(self, error: BaseException | None) -> Any:

@@ -44,7 +44,9 @@ class ProcessConfig:
 
     call_timeout_s: float = 5.0  # of a call without `within`
     exit_deadline_s: float = 5.0  # for `finally` and `terminate`, before a process is abandoned; inf: never
-    slow_s: float = 0.2  # a process that holds the loop for longer is reported; inf: none is
+    slow_s: float = (
+        0.2  # a process that holds the loop for longer, by up to a quarter, is reported; inf: none is
+    )
     slice_messages: int = 128  # one process handles at most so many before another has its turn
     turn_messages: int = 1024  # all processes together, before the loop looks at sockets and timers
     mailbox: MailboxLimit | None = USUAL_LIMIT  # of each process, unless it sets its own; None: no limit
@@ -242,8 +244,7 @@ class Kernel:
             await asyncio.shield(self._empty)  # others may wait for it too
         self.deadlines.close()
         self.kept_tasks.close()
-        if self.scheduler.stacks is not None:
-            self.scheduler.stacks.stop()
+        self.scheduler.watch.stop()
 
     def _stop_orphans(self, parent: Pid) -> None:
         """A supervisor has died while the node stops, and can stop its children no more."""

@@ -143,8 +143,8 @@ class Node:
             config=self._config,
             remote=self._remote,
         )
-        if self.runtime.watch_stack is not None and self._config.slow_s < math.inf:
-            kernel.scheduler.stacks = self.runtime.watch_stack(self._config.slow_s)
+        if self.runtime.watch_loop is not None and self._config.slow_s < math.inf:
+            kernel.scheduler.watch = self.runtime.watch_loop(self._config.slow_s)
         codec.extend(Ref, Code.REF, lambda ref: ref.pid, lambda pid: _ref(kernel, pid))
         self._kernel = self._remote.kernel = kernel
         kernel.tasks = Tasks(kernel, self.exports)

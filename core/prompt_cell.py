@@ -44,15 +44,15 @@ class PromptCell(ServerCell):
                 return self._step_at_once(name, args, kwargs)
             self.scheduled = True  # whatever comes meanwhile waits its turn
             self._current = _AT_ONCE
-            scheduler = self.kernel.scheduler
-            began = scheduler.monotonic()
+            watch = self.kernel.scheduler.watch
+            tick = watch.tick
             try:
                 result = self.context.run(method, self.server, *args, **kwargs)
             except BaseException as error:  # noqa: BLE001 -- as in `_begin`
                 failure = error
             else:
-                if scheduler.monotonic() - began > scheduler.slow_s:
-                    scheduler.report_slow(self.describe(), scheduler.monotonic() - began, f"in {name}")
+                if watch.tick != tick:
+                    self.kernel.scheduler.ticked(self.describe, tick, f"in {name}")
                 if type(result) is CoroutineType:
                     return self._step_at_once(name, args, kwargs, result)
                 if self._current is not _AT_ONCE or result is LATER:
@@ -136,7 +136,7 @@ class PromptCell(ServerCell):
             return self._begin_later(handling, steps, name, args, kwargs)
         awaited: Any = None
         failure: BaseException | None = None
-        began = scheduler.monotonic()
+        tick = scheduler.watch.tick
         scheduler.depth += 1
         try:
             awaited = activation.first_step(handling, steps)
@@ -145,8 +145,8 @@ class PromptCell(ServerCell):
             steps.close()  # if it did not even begin
         finally:
             scheduler.depth -= 1
-            if scheduler.monotonic() - began > scheduler.slow_s:
-                scheduler.report_slow(self.describe(), scheduler.monotonic() - began, went_on(steps))
+            if scheduler.watch.tick != tick:
+                scheduler.ticked(self.describe, tick, went_on(steps))
         if failure is not None:
             return self._failed_at_once(failure, name, args, kwargs)
         finished = activation.finished

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from .runtime import Clock, DirectoryLock, Disk, Entropy, File, Network, Runtime, Server, Timer
@@ -45,6 +45,7 @@ TLS_HANDSHAKE_S = 10.0
 
 STACK_FRAMES_LIMIT = 30  # of what is shown of a stack
 COLLECTIONS_LIMIT = 16
+TICK_LEAST_S = 0.005  # a thread gets its turn no sooner while another computes (`sys.getswitchinterval`)
 
 
 def _monotonic_source() -> Callable[[], float]:
@@ -86,28 +87,34 @@ class RealClock:
         return asyncio.get_running_loop().call_later(delay_s, callback, *args)
 
 
-class RealStackWatch:
-    """See `StackWatch`. A thread that asks the loop for a sign of life, and looks at its stack when none comes.
+class RealLoopWatch:
+    """See `LoopWatch`. A thread that asks the loop for a sign of life, and looks at its stack when none comes.
 
-    Made on the loop that it watches. It costs that loop five empty turns a second (`slow_s` of 0.2 s).
+    Made on the loop that it watches. It costs that loop twenty empty turns a second (`slow_s` of 0.2 s).
     """
 
     def __init__(self, clock: Clock, slow_s: float) -> None:
         self._clock = clock
-        self._pause_s = slow_s / 2
+        self.tick_s = max(slow_s / 4, TICK_LEAST_S)
+        self.tick = clock.monotonic()
         self._loop = asyncio.get_running_loop()
         self._watched = threading.get_ident()
-        self._seen: tuple[float, str] | None = None
+        self._seen: tuple[float, list[tuple[CodeType, int]]] | None = None
         self._alive = threading.Event()
         self._stopped = threading.Event()
         self._collection_began = 0.0
         self._collections: tuple[tuple[float, float], ...] = ()  # when the last of them began and ended
         gc.callbacks.append(self._collecting)
-        threading.Thread(target=self._watch, name="quorate-stack-watch", daemon=True).start()
+        threading.Thread(target=self._watch, name="quorate-loop-watch", daemon=True).start()
 
     def stack_since(self, began: float) -> str | None:
         seen = self._seen
-        return seen[1] if seen is not None and seen[0] >= began else None
+        if seen is None or seen[0] < began:
+            return None
+        places = [
+            traceback.FrameSummary(code.co_filename, line, code.co_name) for code, line in reversed(seen[1])
+        ]
+        return "".join(traceback.StackSummary.from_list(places).format())
 
     def collecting_s(self, began: float) -> float:
         return sum(end - max(began, begin) for begin, end in self._collections if end > began)
@@ -127,31 +134,38 @@ class RealStackWatch:
             self._collections = (*self._collections[1 - COLLECTIONS_LIMIT :], (self._collection_began, now))
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._pause_s):
+        while not self._stopped.wait(self.tick_s):
+            # So late: whoever holds the loop may well hold the interpreter's lock.
+            self._look(at_stack=self._clock.monotonic() - self.tick > 2 * self.tick_s)
             self._alive.clear()
             try:
                 self._loop.call_soon_threadsafe(self._alive.set)
             except RuntimeError:  # the loop is closed
                 return
-            while not self._alive.wait(self._pause_s) and not self._stopped.is_set():
-                frame = sys._current_frames().get(self._watched)
-                if frame is not None:  # again and again: several may hold the loop in one turn of it
-                    self._seen = (self._clock.monotonic(), _stack_text(frame))
-                del frame
+            while not self._alive.wait(self.tick_s) and not self._stopped.is_set():
+                self._look(at_stack=True)  # again and again: several may hold the loop in one turn of it
+
+    def _look(self, *, at_stack: bool) -> None:
+        now = self._clock.monotonic()
+        frame = sys._current_frames().get(self._watched) if at_stack else None
+        if frame is not None:
+            self._seen = (now, _own_frames(frame))
+        self.tick = now  # last: who notices that it has changed asks for the stack
 
 
-def _stack_text(frame: FrameType) -> str:
-    """The stack of a user's code, innermost last; what of it is the library's own, below that, is left out."""
-    frames: list[FrameType] = []
+def _own_frames(frame: FrameType) -> list[tuple[CodeType, int]]:
+    """The stack of a user's code, innermost first; what of it is the library's own, below that, is left out.
+
+    No file is read for it, since others would run meanwhile.
+    """
+    frames: list[tuple[CodeType, int]] = []
     outer: FrameType | None = frame
     while outer is not None and len(frames) < STACK_FRAMES_LIMIT:
         if frames and str(outer.f_globals.get("__name__")).startswith("quorate.core."):
             break
-        frames.append(outer)
+        frames.append((outer.f_code, outer.f_lineno))
         outer = outer.f_back
-    return "".join(
-        traceback.StackSummary.extract((each, each.f_lineno) for each in reversed(frames)).format()
-    )
+    return frames
 
 
 class RealEntropy:
@@ -434,8 +448,8 @@ def real_runtime(data_dir: str | Path | None = None) -> Runtime:
     clock: Clock = RealClock()
     entropy: Entropy = RealEntropy()
     disk: Disk | None = None if data_dir is None else RealDisk(data_dir)
-    watch = partial(RealStackWatch, clock)
-    return Runtime(network=network, clock=clock, entropy=entropy, disk=disk, watch_stack=watch)
+    watch = partial(RealLoopWatch, clock)
+    return Runtime(network=network, clock=clock, entropy=entropy, disk=disk, watch_loop=watch)
 
 
 def file_mode(path: str | Path) -> int:

@@ -170,8 +170,16 @@ class Disk(Protocol):
         ...
 
 
-class StackWatch(Protocol):
-    """Sees what a loop is doing while something holds it, as only another thread can."""
+class LoopWatch(Protocol):
+    """Sees that something holds a loop, and what, while it does: as only another thread can."""
+
+    tick_s: float
+    """How often it looks, in seconds."""
+
+    @property
+    def tick(self) -> float:
+        """When it last looked (of `Clock.monotonic`). Unlike a clock it costs nothing to ask, before and after each step."""
+        ...
 
     def stack_since(self, began: float) -> str | None:
         """The stack of the loop's thread, as text, if it was seen to be held after `began` (of `Clock.monotonic`)."""
@@ -190,7 +198,7 @@ class StackWatch(Protocol):
 class Runtime:
     """All that a node may use of the outside. `disk` is absent for a node that keeps nothing.
 
-    `watch_stack(slow_s)` watches the running loop for what holds it for `slow_s` seconds or more; absent where there are no
+    `watch_loop(slow_s)` watches the running loop for what holds it for `slow_s` seconds or more; absent where there are no
     threads, as in a simulation.
     """
 
@@ -198,4 +206,4 @@ class Runtime:
     clock: Clock
     entropy: Entropy
     disk: Disk | None = None
-    watch_stack: Callable[[float], StackWatch] | None = None
+    watch_loop: Callable[[float], LoopWatch] | None = None

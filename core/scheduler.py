@@ -9,10 +9,12 @@ happen here: a process runs inside another step of itself.
 
 import asyncio
 import contextvars
+import math
 from collections import deque
+from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from .runtime import Clock, StackWatch
+from .runtime import Clock, LoopWatch
 from .telling import Log
 
 log = Log("quorate.process")
@@ -34,6 +36,28 @@ class Runnable(Protocol):
         ...
 
     def describe(self) -> str: ...
+
+
+class ClockWatch:
+    """The `LoopWatch` of a loop without threads, as in a simulation: it always looks, and sees the time alone."""
+
+    tick_s = 0.0
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    @property
+    def tick(self) -> float:
+        return self._clock.monotonic()
+
+    def stack_since(self, began: float) -> str | None:
+        return None
+
+    def collecting_s(self, began: float) -> float:
+        return 0.0
+
+    def stop(self) -> None:
+        pass
 
 
 class Scheduler:
@@ -59,8 +83,8 @@ class Scheduler:
             turn_messages  # calls that may be handled in their callers' turns before the next turn
         )
         self._context = contextvars.copy_context()  # of who opens the node; processes run in their own
-        self.monotonic = clock.monotonic
-        self.stacks: StackWatch | None = None
+        self.watch: LoopWatch = ClockWatch(clock)
+        self._turned = -math.inf  # when the last turn began
         self.slow_reports = 0
         self.depth = 0  # of calls that are handled in their callers' turns, one inside the other
 
@@ -89,9 +113,11 @@ class Scheduler:
         self.at_once_left = self._turn_messages
         ready = self.ready
         budget = self._turn_messages
-        began = self.monotonic()
+        watch = self.watch
+        self._turned = self._clock.monotonic()
         while ready and budget > 0:
             process = ready.popleft()
+            tick = watch.tick
             try:
                 budget -= process.run(min(budget, self.slice_messages)) + 1
             except BaseException as error:
@@ -99,25 +125,32 @@ class Scheduler:
                 process.broken(error)
                 if isinstance(error, KeyboardInterrupt):
                     self.pass_on(error)
-            ended = self.monotonic()
-            if ended - began > self.slow_s:
-                self.report_slow(process.describe(), ended - began)
-            began = ended
+            if watch.tick != tick:
+                self.ticked(process.describe, tick)
         if ready and not self._armed:
             self.arm()
 
-    def report_slow(self, who: str, seconds: float, where: str = "") -> None:
+    def ticked(self, describe: Callable[[], str], tick: float, where: str = "") -> None:
+        """The watch has looked since `tick`, and one process had the loop meanwhile: report it if it was for too long.
+
+        When exactly it began is not known: soon after that look, and in this turn. `where`: what is known of the
+        place, for when nobody saw the stack.
+        """
+        now = self._clock.monotonic()
+        seconds = min(now - tick - self.watch.tick_s, now - self._turned)
+        if seconds > self.slow_s:
+            self._report_slow(describe(), now - seconds, seconds, where)
+
+    def _report_slow(self, who: str, began: float, seconds: float, where: str) -> None:
         """A process held the loop for too long: nothing else of this node could run.
 
-        `where`: what is known of the place, for when nobody saw the stack while it was held. A garbage collection holds
-        it too, and whoever has his turn then is not to blame.
+        A garbage collection holds it too, and whoever has his turn then is not to blame.
         """
         self.slow_reports += 1
-        began = self.monotonic() - seconds
-        stack = None if self.stacks is None else self.stacks.stack_since(began)
-        collecting_s = 0.0 if self.stacks is None else self.stacks.collecting_s(began)
+        stack = self.watch.stack_since(began)
+        collecting_s = self.watch.collecting_s(began)
         log.warning(
-            "%s held the event loop for %.3f s%s: use `await asyncio.to_thread(...)` for work that blocks%s",
+            "%s held the event loop for at least %.3f s%s: use `await asyncio.to_thread(...)` for work that blocks%s",
             who,
             seconds,
             f" ({collecting_s:.3f} s of them in garbage collection)" if collecting_s > 0 else "",

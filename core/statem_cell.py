@@ -150,10 +150,10 @@ class StatemCell(ServerCell):
         self.scheduled = True  # whatever comes meanwhile waits its turn
         pending = PendingCall(self.kernel.loop.create_future(), name, self.pid)
         scheduler = self.kernel.scheduler
-        began = scheduler.monotonic()
+        tick = scheduler.watch.tick
         steps = self.context.run(self._begin, Request(name, args, kwargs, pending, chain_here()))
-        if scheduler.monotonic() - began > scheduler.slow_s:
-            scheduler.report_slow(self.describe(), scheduler.monotonic() - began)
+        if scheduler.watch.tick != tick:
+            scheduler.ticked(self.describe, tick)
         if steps is None:
             self.rest()
         else:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import threading
 import time
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from quorate.core import (
     Runtime,
     real_runtime,
 )
-from quorate.core.real import RealStackWatch
+from quorate.core.real import RealLoopWatch
 from tests.core.conftest import Play
 from tests.core.nodes import LOOPS, A, World, run_on
 from tests.support import ManualClock, SeededEntropy, turns
@@ -44,11 +45,25 @@ class Blocker(GenServer):
         await asyncio.sleep(0)
 
 
+class Calm(GenServer):
+    def rest(self) -> None:
+        pass
+
+
 class FakeWatch:
-    def __init__(self) -> None:
+    """Looks every quarter of a second."""
+
+    tick_s = 0.25
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
         self.asked: list[float] = []
         self.stopped = 0
         self.collecting = 0.0
+
+    @property
+    def tick(self) -> float:
+        return self.clock.monotonic() // self.tick_s * self.tick_s
 
     def stack_since(self, began: float) -> str | None:
         self.asked.append(began)
@@ -113,26 +128,27 @@ def test_who_does_not_hold_the_loop_is_not_reported(play: Play, caplog: pytest.L
 
 def test_the_report_has_the_stack_when_somebody_saw_it(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        watch, limits = FakeWatch(), list[float]()
+        clock = ManualClock()
+        watch, limits = FakeWatch(clock), list[float]()
 
         def watching(slow_s: float) -> FakeWatch:
             limits.append(slow_s)
             return watch
 
-        clock = ManualClock()
-        runtime = Runtime(cast("Network", None), clock, SeededEntropy(), watch_stack=watching)
+        runtime = Runtime(cast("Network", None), clock, SeededEntropy(), watch_loop=watching)
         async with Node(A, runtime=runtime, creation=1, config=ProcessConfig(slow_s=0.5)) as node:
             ref = await node.start(Blocker, clock)
+            clock.skip(-clock.monotonic() % watch.tick_s + 0.125)
             await ref.call(Blocker.block)
             found = facts(caplog)
-            assert (found["stack"], watch.asked) == ("line 7 in guilty", [clock.monotonic() - 1.0])
+            assert (found["stack"], watch.asked) == ("line 7 in guilty", [clock.monotonic() - 0.875])
             assert (found["collecting_s"], watch.stopped) == (0.0, 0)
             assert "garbage" not in caplog.text
             caplog.clear()
             watch.collecting = 0.75
             await ref.call(Blocker.block)
             assert facts(caplog)["collecting_s"] == 0.75
-            assert "for 1.000 s (0.750 s of them in garbage collection)" in caplog.text
+            assert "for at least 0.875 s (0.750 s of them in garbage collection)" in caplog.text
         assert (watch.stopped, limits) == (1, [0.5])
 
     caplog.set_level(logging.WARNING)
@@ -141,14 +157,14 @@ def test_the_report_has_the_stack_when_somebody_saw_it(caplog: pytest.LogCapture
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_the_real_watch_sees_what_holds_the_loop_while_it_does(loop: str) -> None:
-    def guilty(watch: RealStackWatch, began: float) -> str:
+    def guilty(watch: RealLoopWatch, began: float) -> str:
         while (seen := watch.stack_since(began)) is None:
             time.sleep(0.001)
         return seen
 
     async def main() -> None:
         clock = RealClock()
-        watch = RealStackWatch(clock, 0.02)
+        watch = RealLoopWatch(clock, 0.02)
         began = clock.monotonic()
         seen = guilty(watch, began)
         assert "in guilty" in seen
@@ -162,7 +178,7 @@ def test_the_real_watch_sees_what_holds_the_loop_while_it_does(loop: str) -> Non
 def test_the_real_watch_counts_what_full_garbage_collections_take() -> None:
     async def main() -> None:
         clock = RealClock()
-        watch = RealStackWatch(clock, 10.0)
+        watch = RealLoopWatch(clock, 10.0)
         before = clock.monotonic()
         gc.collect(0)
         assert watch.collecting_s(before) == 0.0
@@ -184,9 +200,8 @@ def test_on_the_real_runtime_a_report_ends_where_the_library_begins(
 ) -> None:
     class Sleeper(GenServer):
         def block(self, node: Node) -> None:
-            stacks, began = node.kernel.scheduler.stacks, node.runtime.clock.monotonic()
-            assert stacks is not None
-            while stacks.stack_since(began) is None or node.runtime.clock.monotonic() - began < 0.05:
+            watch, began = node.kernel.scheduler.watch, node.runtime.clock.monotonic()
+            while watch.stack_since(began) is None or node.runtime.clock.monotonic() - began < 0.06:
                 time.sleep(0.001)
 
     async def main() -> None:
@@ -202,6 +217,61 @@ def test_on_the_real_runtime_a_report_ends_where_the_library_begins(
     run_on(loop, main)
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_lets_no_other_thread_run_is_reported_too(loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    def add_up(size: int) -> float:
+        began = time.perf_counter()
+        sum(range(size))  # holds the interpreter's lock until it is through
+        return time.perf_counter() - began
+
+    class Adder(GenServer):
+        def block(self, size: int) -> None:
+            add_up(size)
+
+    size = 1_000_000
+    while add_up(size) < 0.15:
+        size *= 2
+
+    async def main() -> None:
+        async with Node(A, runtime=real_runtime(), creation=1, config=ProcessConfig(slow_s=0.04)) as node:
+            ref = await node.start(Adder)
+            await ref.call(Adder.block, size)
+        assert "in add_up" in facts(caplog)["stack"]
+
+    caplog.set_level(logging.WARNING)
+    run_on(loop, main)
+
+
+def test_a_turn_of_many_is_not_what_one_of_them_took() -> None:
+    """The watch looks seldom: what was before this turn is nobody's of this turn."""
+    reported: list[str] = []
+
+    def who() -> str:
+        reported.append("it")
+        return "it"
+
+    async def main() -> None:
+        clock = ManualClock()
+        async with Node(
+            A,
+            runtime=Runtime(cast("Network", None), clock, SeededEntropy()),
+            creation=1,
+            config=ProcessConfig(slow_s=0.5),
+        ) as node:
+            scheduler, before = node.kernel.scheduler, clock.monotonic()
+            clock.skip(10.0)
+            (await node.start(Calm)).cast(Calm.rest)
+            await turns()  # one of them is the scheduler's
+            clock.skip(0.4)
+            scheduler.ticked(who, before)
+            assert reported == []
+            clock.skip(0.2)
+            scheduler.ticked(who, before)
+            assert reported == ["it"]
+
+    run_on("asyncio", main)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"slice_messages": 0}, {"turn_messages": 0}, {"slow_s": 0}, {"call_timeout_s": float("nan")}]
 )
@@ -212,8 +282,9 @@ def test_a_config_with_which_a_node_would_spin_is_refused(wrong: dict[str, Any])
 
 def test_an_infinite_limit_reports_nobody_and_watches_nothing() -> None:
     async def main() -> None:
+        before = threading.active_count()
         node = Node(A, runtime=real_runtime(), creation=1, config=ProcessConfig(slow_s=float("inf")))
         async with node:
-            assert node.kernel.scheduler.stacks is None
+            assert threading.active_count() == before
 
     run_on("asyncio", main)
