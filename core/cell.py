@@ -12,7 +12,7 @@ links and monitors are told, only when it is DEAD.
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,11 @@ class Cell:
         """Cancel what its code awaits."""
         if self.activation is not None:
             self.activation.cancel()
+
+    def farewells(self) -> Sequence[Callable[[], object]]:
+        """What tells callers that wait for its end. It comes when all that the process held is free, before links and
+        monitors are told: who hears of its end has had his answer."""
+        return ()
 
     def status(self) -> str:
         """What it does now, in a word."""

@@ -197,6 +197,8 @@ class Kernel:
         oversight = self.oversight.pop(cell.pid.serial, None)
         for ref, target in (cell.watching or {}).items():
             self.release(ref, target)
+        for farewell in cell.farewells():
+            self.signal(farewell)
         links, cell.links = cell.links, None
         watchers, cell.watchers, cell.watching = cell.watchers, None, None
         for pid in sorted(links or ()):

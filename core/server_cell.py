@@ -9,13 +9,15 @@ process is held or its gate is closed.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from inspect import isawaitable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from .activation import Steps
 from .calls import HANDLING, Handling, Request, no_process
-from .cell import ALIVE, EXITING, Cell
+from .cell import ALIVE, DEAD, EXITING, Cell
 from .control import Errand
 from .crash import ServerStatus, report_late
 from .errors import CalleeExited, NotCallable, RemoteError
@@ -372,13 +374,15 @@ class ServerCell(Cell):
             self._tell(item, told)
         elif isinstance(error, Exit):
             if type(item) is Request and error.reply is not NO_REPLY and item.reply is not None:
-                self._bid_farewell(item, error.reply)
+                self._take_leave_of(item, partial(item.give, error.reply))
             else:
                 why = error.reason
-                self._tell(item, CalleeExited(f"{self.pid} ended itself: {show(why)}", why))
+                self._tell_at_the_end(item, CalleeExited(f"{self.pid} ended itself: {show(why)}", why))
             self.ended(error.reason)
         elif isinstance(error, asyncio.CancelledError):
-            self._tell(item, CalleeExited(f"{self.pid} was cancelled while it handled the call", CANCELLED))
+            self._tell_at_the_end(
+                item, CalleeExited(f"{self.pid} was cancelled while it handled the call", CANCELLED)
+            )
             self.ended(CANCELLED)
         else:
             self._crash(item, error)
@@ -392,11 +396,17 @@ class ServerCell(Cell):
             log.debug("%s answered a cast of %s with %s", self.describe(), request.method, show(told))
         return told
 
-    def _bid_farewell(self, request: Request, value: object) -> None:
-        """Answer a call when the process has ended."""
+    def _tell_at_the_end(self, item: object, error: Exception) -> None:
+        """Tell a caller when the process has ended, `terminate` and all: then its name is free and its files are closed."""
+        if type(item) is Request and self.state != DEAD:
+            self._take_leave_of(item, partial(item.refuse, error))
+        else:
+            self._tell(item, error)
+
+    def _take_leave_of(self, request: Request, answer: Callable[[], object]) -> None:
         extras = self.need_extras()
         extras.owed.pop(request, None)
-        extras.farewell = (request, value)
+        extras.farewells.append(answer)
 
     def _crash(self, item: object, error: BaseException) -> None:
         if self.state == ALIVE:
@@ -407,7 +417,7 @@ class ServerCell(Cell):
             report_late(self, error, "while it was exiting")
         answer = RemoteError(*plain_error(error))
         answer.__cause__ = error
-        self._tell(item, answer)
+        self._tell_at_the_end(item, answer)
 
     def _tell(self, item: object, error: Exception) -> None:
         if type(item) is Request:
@@ -525,13 +535,12 @@ class ServerCell(Cell):
         if extras is not None:
             self._settle(extras)
         super().finish()
-        if extras is not None and extras.farewell is not None:
-            request, value = extras.farewell
-            extras.farewell = None
-            request.give(value)
         if self.control is not None:
             self.control.close(CalleeExited(f"{self.pid} has ended: {show(self.reason)}", self.reason))
         self._let_go()
+
+    def farewells(self) -> Sequence[Callable[[], object]]:
+        return () if self.extras is None else self.extras.farewells
 
     def _let_go(self) -> None:
         """What the server held is free now: it and its record refer to each other no more.

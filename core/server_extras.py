@@ -64,7 +64,7 @@ class Extras:
     __slots__ = (
         "active",
         "continues",
-        "farewell",
+        "farewells",
         "idle_s",
         "idle_since",
         "owed",
@@ -77,9 +77,7 @@ class Extras:
     def __init__(self) -> None:
         self.continues: deque[Continue] = deque()
         self.owed: dict[Request, None] = {}  # who will be answered later
-        self.farewell: tuple[Request, object] | None = (
-            None  # the answer that is given when the process has ended
-        )
+        self.farewells: list[Callable[[], object]] = []  # what callers are told when the process has ended
         self.running: dict[ReentrantCall, None] = {}
         self.starting = 0  # of those: how many have not come to their first await
         self.idle_s: float | None = None

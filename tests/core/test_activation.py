@@ -187,9 +187,10 @@ def test_a_cancellation_that_one_message_leaves_behind_does_not_hit_the_next(eve
 def test_a_method_that_cancels_itself_is_cancelled_where_it_waits(everywhere: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
+        down = asyncio.ensure_future(node.down(ref.pid))
         with pytest.raises(CalleeExited, match="cancelled"):
             await ref.call(Server.cancel_itself_and_wait)
-        assert (await node.down(ref.pid)).reason == "cancelled"
+        assert (await down).reason == "cancelled"
 
     everywhere.one(main)
 

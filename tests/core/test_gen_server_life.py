@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import quorate
 from quorate.core import (
     CalleeExited,
     Down,
@@ -355,3 +356,105 @@ def test_a_server_that_is_also_something_built_in_ends_as_any_other(play: Play) 
 
 class Treasure:
     """Something large."""
+
+
+# -- who called it ----------------------------------------------------------------------------------------
+
+
+class Closing(GenServer):
+    """Takes its time to end."""
+
+    def __init__(self, gate: asyncio.Event, log: list[str]) -> None:
+        self.gate = gate
+        self.log = log
+        self.process.register("closing")
+
+    def crash(self) -> None:
+        raise ValueError("spoilt")
+
+    async def crash_slowly(self) -> None:
+        await asyncio.sleep(0)
+        self.crash()
+
+    def leave(self) -> None:
+        raise Exit("left")
+
+    async def cancel_itself(self) -> None:
+        raise asyncio.CancelledError
+
+    @quorate.reentrant
+    async def crash_beside(self) -> None:
+        await asyncio.sleep(0)
+        self.crash()
+
+    async def terminate(self, reason: object) -> None:
+        await self.gate.wait()
+        self.log.append("closed")
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        (Closing.crash, RemoteError),
+        (Closing.crash_slowly, RemoteError),
+        (Closing.crash_beside, RemoteError),
+        (Closing.leave, CalleeExited),
+        (Closing.cancel_itself, CalleeExited),
+    ],
+)
+@pytest.mark.parametrize("idle", [True, False])
+def test_who_is_told_that_a_server_has_ended_finds_its_name_free_and_all_of_it_closed(
+    anywhere: Play, method: Any, error: type[Exception], idle: bool
+) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        gate, log = asyncio.Event(), list[str]()
+        there = await b.start(Closing, gate, log)
+        ref = a.ref(there.pid, Closing)
+        if not idle:
+            there.send("something else is first")
+        calling = asyncio.ensure_future(ref.call(method))
+        await world.settle()
+        assert not calling.done()
+        gate.set()
+        with pytest.raises(error):
+            await calling
+        assert log == ["closed"]
+        assert await b.start(Closing, gate, log)  # by the same name
+
+    anywhere.two(main)
+
+
+def test_who_hears_of_the_end_of_a_server_has_had_its_answer_before(anywhere: Play) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        gate = asyncio.Event()
+        gate.set()
+        ref = a.ref((await b.start(Closing, gate, [])).pid, Closing)
+        seen: list[bool] = []
+        calling = asyncio.ensure_future(ref.call(Closing.crash))
+        a.watch(ref.pid, lambda _: seen.append(calling_future(calling).done()))
+        await world.settle()
+        assert seen == [True]
+        with pytest.raises(RemoteError):
+            await calling
+
+    anywhere.two(main)
+
+
+def calling_future(calling: "asyncio.Task[None]") -> "asyncio.Future[Any]":
+    """What the task waits for."""
+    waiting: Any = calling
+    return waiting._fut_waiter or calling
+
+
+def test_who_calls_a_server_whose_end_takes_too_long_is_told_at_its_deadline(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        log: list[str] = []
+        ref = await node.start(Closing, asyncio.Event(), log)
+        calling = asyncio.ensure_future(ref.within(None).call(Closing.crash))
+        await world.settle()
+        await world.clock.pass_time(node.kernel.config.exit_deadline_s)
+        with pytest.raises(RemoteError, match="spoilt"):
+            await calling
+        assert log == []
+
+    play.one(main)

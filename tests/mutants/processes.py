@@ -49,6 +49,26 @@ SIGNALS = (
         first=ONE_AT_ONCE,
     ),
     Mutant(
+        "a caller is told of a crash before the end",
+        "server_cell.py",
+        "        self._tell_at_the_end(item, answer)\n",
+        "        self._tell(item, answer)\n",
+        first="test_gen_server_life.py::test_who_is_told_that_a_server_has_ended_finds_its_name_free_and_all_of_it_closed"
+        "[simulation-here-True-crash-RemoteError]",
+    ),
+    Mutant(
+        "Down overtakes the answer",
+        "kernel.py",
+        "        for farewell in cell.farewells():\n            self.signal(farewell)\n"
+        "        links, cell.links = cell.links, None\n",
+        "        for ref, hear in (cell.watchers or {}).items():\n"
+        "            self.signal(hear, Down(ref, cell.pid, cell.reason))\n"
+        "        cell.watchers = None\n"
+        "        for farewell in cell.farewells():\n            self.signal(farewell)\n"
+        "        links, cell.links = cell.links, None\n",
+        first="test_gen_server_life.py::test_who_hears_of_the_end_of_a_server_has_had_its_answer_before[simulation-here]",
+    ),
+    Mutant(
         "kill through a link cannot be trapped",
         "exits.py",
         "if not linked and is_word(reason, KILL)",
