@@ -156,20 +156,16 @@ class PromptCell(ServerCell):
                 closed = asyncio.CancelledError("the gate of the process is closed")
                 return self._failed_at_once(closed, name, args, kwargs)
             return self._answered_at_once(result, name, args, kwargs)
-        request = self._at_once_request(name, args, kwargs)
-        request.chain = chain
         activation.go_on(awaited)
-        return request.reply
+        return self._at_once_request(name, args, kwargs).reply
 
     def _begin_later(
         self, handling: Handling, steps: Steps, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """`_step_at_once` when the stack is full of calls already: its task takes the first step."""
-        request = self._at_once_request(name, args, kwargs)
-        request.chain = handling.chain[:-1]
         assert self.activation is not None
         self.activation.begin_later(handling, steps)
-        return request.reply
+        return self._at_once_request(name, args, kwargs).reply
 
     def _answered_at_once(
         self, result: object, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
