@@ -56,17 +56,3 @@ def play(request: pytest.FixtureRequest) -> Play:
 def anywhere(request: pytest.FixtureRequest) -> Play:
     """For what must hold whether the other process is on this node or on another one."""
     return Play(*request.param)
-
-
-@pytest.fixture(params=ALL_LOOPS)
-def everywhere(request: pytest.FixtureRequest) -> Play:
-    """One node, or two that are linked, on each kind of loop and on the simulation's."""
-    return Play(request.param, "there")
-
-
-@pytest.fixture(
-    params=[(loop, place) for loop in ALL_LOOPS for place in ("here", "there")], ids=lambda p: "-".join(p)
-)
-def wherever(request: pytest.FixtureRequest) -> Play:
-    """As `anywhere`, on the simulation's loop too."""
-    return Play(*request.param)

@@ -120,7 +120,7 @@ def server_of(node: Node, ref: Ref[Server]) -> Server:
     return server
 
 
-def test_a_method_runs_as_a_task_of_its_process_from_its_first_step_to_its_last(everywhere: Play) -> None:
+def test_a_method_runs_as_a_task_of_its_process_from_its_first_step_to_its_last(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         server = server_of(node, ref)
@@ -135,10 +135,10 @@ def test_a_method_runs_as_a_task_of_its_process_from_its_first_step_to_its_last(
         assert len(set(server.tasks)) == 1
         assert server.tasks[0] not in (None, outside, call)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_timeouts_and_task_groups_work_from_the_first_step_on(everywhere: Play) -> None:
+def test_timeouts_and_task_groups_work_from_the_first_step_on(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         for _ in range(3):
@@ -147,10 +147,10 @@ def test_timeouts_and_task_groups_work_from_the_first_step_on(everywhere: Play) 
         with pytest.raises(RemoteError, match="TaskGroup"):
             await ref.call(Server.fail_together)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_cancellation_that_one_message_leaves_behind_does_not_hit_the_next(everywhere: Play) -> None:
+def test_a_cancellation_that_one_message_leaves_behind_does_not_hit_the_next(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         server = server_of(node, ref)
@@ -181,10 +181,10 @@ def test_a_cancellation_that_one_message_leaves_behind_does_not_hit_the_next(eve
         with pytest.raises(RemoteError, match="TaskGroup"):
             await ref.call(Server.fail_together)
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_method_that_cancels_itself_is_cancelled_where_it_waits(everywhere: Play) -> None:
+def test_a_method_that_cancels_itself_is_cancelled_where_it_waits(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         down = asyncio.ensure_future(node.down(ref.pid))
@@ -192,10 +192,10 @@ def test_a_method_that_cancels_itself_is_cancelled_where_it_waits(everywhere: Pl
             await ref.call(Server.cancel_itself_and_wait)
         assert (await down).reason == "cancelled"
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_what_a_method_sets_in_its_context_stays_there(everywhere: Play) -> None:
+def test_what_a_method_sets_in_its_context_stays_there(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         SEEN.set("the caller's")
@@ -203,18 +203,18 @@ def test_what_a_method_sets_in_its_context_stays_there(everywhere: Play) -> None
         assert await ref.call(Server.set_variable) == "the server's"
         assert SEEN.get() == "the caller's"
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_chain_of_calls_may_be_longer_than_the_stack(everywhere: Play) -> None:
+def test_a_chain_of_calls_may_be_longer_than_the_stack(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         refs = [await node.start(Server) for _ in range(900)]
         assert await refs[0].call(Server.ask, refs[1:]) == 900
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_method_that_gives_way_for_a_turn_lets_others_run(everywhere: Play) -> None:
+def test_a_method_that_gives_way_for_a_turn_lets_others_run(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         for _ in range(3):
@@ -223,10 +223,10 @@ def test_a_method_that_gives_way_for_a_turn_lets_others_run(everywhere: Play) ->
         await turns(10)
         assert server_of(node, ref).heard == ["before", "between", "after"] * 4
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_process_that_is_ended_in_its_first_step_runs_its_finally_blocks(everywhere: Play) -> None:
+def test_a_process_that_is_ended_in_its_first_step_runs_its_finally_blocks(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         server = server_of(node, ref)
@@ -251,10 +251,10 @@ def test_a_process_that_is_ended_in_its_first_step_runs_its_finally_blocks(every
                 await quick.call(method, node)
             assert (await watch).reason == "why not"
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_caller_that_gives_up_leaves_the_method_at_work(everywhere: Play) -> None:
+def test_a_caller_that_gives_up_leaves_the_method_at_work(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         server = server_of(node, ref)
@@ -270,10 +270,10 @@ def test_a_caller_that_gives_up_leaves_the_method_at_work(everywhere: Play) -> N
         server.go.set()
         assert await ref.call(Server.who) == 4
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_tasks_of_servers_are_kept_for_a_moment_and_not_without_number(everywhere: Play) -> None:
+def test_tasks_of_servers_are_kept_for_a_moment_and_not_without_number(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         before = len(asyncio.all_tasks())
         refs = [await node.start(Server) for _ in range(KEPT_TASKS + 5)]
@@ -296,4 +296,4 @@ def test_tasks_of_servers_are_kept_for_a_moment_and_not_without_number(everywher
         await turns()
         assert len(asyncio.all_tasks()) == before
 
-    everywhere.one(main)
+    play.one(main)

@@ -94,14 +94,14 @@ def server_of(node: Node, ref: Ref[Server]) -> Server:
 
 @pytest.mark.parametrize("kind", [Server, Door])
 def test_a_chain_of_def_methods_that_return_coroutines_may_be_longer_than_the_stack(
-    everywhere: Play, kind: type[GenServer]
+    play: Play, kind: type[GenServer]
 ) -> None:
     async def main(node: Node, world: World) -> None:
         refs: list[Any] = [await node.start(kind) for _ in range(600)]
         method = Server.ask_by_def if kind is Server else Door.ask
         assert await refs[0].call(method, refs[1:]) is not None
 
-    everywhere.one(main)
+    play.one(main)
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -137,7 +137,7 @@ def test_a_caller_whose_stack_is_full_leaves_the_server_at_work() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-def test_a_sender_whose_stack_is_full_does_not_stop_the_node(everywhere: Play) -> None:
+def test_a_sender_whose_stack_is_full_does_not_stop_the_node(play: Play) -> None:
     def deep(depth: int, ref: Ref[Server]) -> None:
         if depth:
             deep(depth - 1, ref)
@@ -160,10 +160,10 @@ def test_a_sender_whose_stack_is_full_does_not_stop_the_node(everywhere: Play) -
                 assert server_of(node, ref).heard[-1] == "after"
         assert full
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_cancellation_that_a_first_step_takes_back_does_not_come(everywhere: Play) -> None:
+def test_a_cancellation_that_a_first_step_takes_back_does_not_come(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         server = server_of(node, ref)
@@ -174,10 +174,10 @@ def test_a_cancellation_that_a_first_step_takes_back_does_not_come(everywhere: P
             assert await call == "not cancelled"
             server.go.clear()
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_what_a_caller_was_handling_is_no_context_of_what_the_method_raises(everywhere: Play) -> None:
+def test_what_a_caller_was_handling_is_no_context_of_what_the_method_raises(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         for method in (Server.fail, Server.fail_now):
             ref = await node.start(Server)
@@ -193,10 +193,10 @@ def test_what_a_caller_was_handling_is_no_context_of_what_the_method_raises(ever
             assert isinstance(reason, ValueError)
             assert reason.__context__ is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_a_kept_task_keeps_nothing_of_what_was_returned(everywhere: Play) -> None:
+def test_a_kept_task_keeps_nothing_of_what_was_returned(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         server = server_of(node, ref)
@@ -210,10 +210,10 @@ def test_a_kept_task_keeps_nothing_of_what_was_returned(everywhere: Play) -> Non
             gc.collect()
             assert watch() is None
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_the_coroutine_of_a_task_can_be_inspected(everywhere: Play) -> None:
+def test_the_coroutine_of_a_task_can_be_inspected(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         server = server_of(node, ref)
@@ -223,20 +223,20 @@ def test_the_coroutine_of_a_task_can_be_inspected(everywhere: Play) -> None:
         server.go.set()
         await call
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_what_a_method_returns_behind_its_gate_is_not_told(everywhere: Play) -> None:
+def test_what_a_method_returns_behind_its_gate_is_not_told(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         with pytest.raises(CalleeExited, match="its gate closed"):
             await ref.call(Server.close_its_gate, node)
         assert node.kernel.find(ref.pid) is not None
 
-    everywhere.one(main)
+    play.one(main)
 
 
-def test_who_calls_again_and_again_what_is_gone_lets_others_run(everywhere: Play) -> None:
+def test_who_calls_again_and_again_what_is_gone_lets_others_run(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         ref = await node.start(Server)
         node.exit(ref.pid, "kill")
@@ -247,7 +247,7 @@ def test_who_calls_again_and_again_what_is_gone_lets_others_run(everywhere: Play
                 await ref.call(Server.note)
         assert others == ["ran"]
 
-    everywhere.one(main)
+    play.one(main)
 
 
 STEPS = st.lists(
