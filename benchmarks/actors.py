@@ -18,6 +18,7 @@ BOTH = ("quorate", "asyncio")  # everything is measured of these
 PYTHON = (*BOTH, "xoscar", "pykka", "thespian")
 FIGURES = {
     "start": ("start a server", "per s"),
+    "start_seldom": ("start a server, garbage collected as seldom as the docs advise", "per s"),
     "memory": ("memory of an idle server, 100,000 of them", "bytes"),
     "memory_body": ("memory of an idle process with a coroutine, 100,000 of them", "bytes"),
     "million": ("memory of a million idle servers, that of the interpreter too", "GB"),

@@ -21,6 +21,7 @@ from .actors_measure import (
     RING,
     STARTS,
     by_many,
+    collected_seldom,
     rate,
     repeat,
     resident,
@@ -110,19 +111,25 @@ class RawLast(RawSink):
         self.done.set_result(None)
 
 
+async def starts() -> float:
+    began = time.perf_counter()
+    actors = [RawActor() for _ in range(STARTS)]
+    await asyncio.sleep(0)
+    per_s = rate(STARTS, began)
+    for actor in actors:
+        actor.task.cancel()
+    await asyncio.sleep(0.1)
+    return per_s
+
+
 async def asyncio_figures() -> dict[str, float]:
     figures: dict[str, float] = {}
     loop = asyncio.get_running_loop()
     server = RawActor()
     await repeat(1_000, lambda: server.call(1))
-    began = time.perf_counter()
-    actors = [RawActor() for _ in range(STARTS)]
-    await asyncio.sleep(0)
-    figures["start"] = rate(STARTS, began)
-    for actor in actors:
-        actor.task.cancel()
-    await asyncio.sleep(0.1)
-    actors.clear()
+    figures["start"] = await starts()
+    with collected_seldom():
+        figures["start_seldom"] = await starts()
     gc.collect()
     before = resident()
     kept = [RawActor() for _ in range(IDLE)]

@@ -1,9 +1,11 @@
 """What the children of `actors.py` share: how much of each, and how time and memory are taken."""
 
 import asyncio
+import gc
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 IDLE = 100_000
 MILLION = 1_000_000
@@ -12,6 +14,17 @@ CALLS = 50_000
 ONE_WAY = 300_000
 CALLERS, EACH = 100, 500
 RING, LAPS = 1_000, 100
+
+
+@contextmanager
+def collected_seldom() -> Iterator[None]:
+    """With the garbage collector set as docs/processes.md advises for very many processes."""
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def resident() -> int:

@@ -17,6 +17,7 @@ from .actors_measure import (
     RING,
     STARTS,
     by_many,
+    collected_seldom,
     rate,
     repeat,
     resident,
@@ -69,6 +70,8 @@ async def quorate_figures() -> dict[str, float]:
         ref = await node.start(Server)
         await repeat(1_000, lambda: ref.call(Server.add, 1))
         figures = {"start": await starts(node)}
+        with collected_seldom():
+            figures["start_seldom"] = await starts(node)
         figures["memory"] = await memory_of_servers(node)
         figures["memory_body"] = await memory_of_bodies(node)
         figures["one_way"] = await one_way(node)
