@@ -47,7 +47,10 @@ class PromptCell(ServerCell):
             watch = self.kernel.scheduler.watch
             tick = watch.tick
             try:
-                result = self.context.run(method, self.server, *args, **kwargs)
+                if kwargs:  # (most calls have none, and an empty `**` takes longer than to look)
+                    result = self.context.run(method, self.server, *args, **kwargs)
+                else:
+                    result = self.context.run(method, self.server, *args)
             except BaseException as error:  # noqa: BLE001 -- as in `_begin`
                 failure = error
             else:
