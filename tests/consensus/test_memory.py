@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import pytest
 
@@ -12,6 +13,8 @@ from quorate.consensus.memory import MemoryBackend, MemoryStore
 from quorate.consensus.store import VALUE_LIMIT_BYTES, Put, Store, Timing
 from quorate.core import TooLarge
 from tests.support import ManualClock, SeededEntropy, run, turns
+
+T = TypeVar("T")
 
 TIMING = Timing.local()
 TTL_S = TIMING.session_ttl_s
@@ -47,6 +50,12 @@ def two(body: Callable[[Two], Awaitable[None]]) -> None:
         await body(world)
 
     run(main())
+
+
+async def sent(operation: Awaitable[T], then: Callable[[], object]) -> T:
+    """The result of an operation; `then` is called when it has been sent, before the answer, which takes a turn."""
+    asyncio.get_running_loop().call_soon(then)
+    return await operation
 
 
 async def fails(operation: Awaitable[object], clock: ManualClock, after_s: float) -> BaseException:
@@ -137,15 +146,13 @@ def test_a_lost_reply_is_an_outcome_unknown_and_the_change_is_there() -> None:
 
 def test_a_cut_between_a_request_and_its_answer_leaves_the_outcome_unknown_unless_it_heals() -> None:
     async def body(w: Two) -> None:
-        lost = asyncio.ensure_future(w.b.txn([], [Put(b"k", b"1")], timeout_s=0.3))
-        await asyncio.sleep(0)
-        w.b.disconnect()
+        lost = sent(w.b.txn([], [Put(b"k", b"1")], timeout_s=0.3), w.b.disconnect)
         assert isinstance(await fails(lost, w.clock_b, 0.3), OutcomeUnknown)
         w.b.connect_again()
-        found = asyncio.ensure_future(w.b.txn([], [Put(b"k", b"2")], timeout_s=5.0))
-        await asyncio.sleep(0)
-        w.b.disconnect()
+        await turns()
+        found = asyncio.ensure_future(sent(w.b.txn([], [Put(b"k", b"2")], timeout_s=5.0), w.b.disconnect))
         await w.clock_b.pass_time(0.1)
+        assert not found.done()
         w.b.connect_again()
         result = await found
         assert result.results[0] is not None and result.results[0].version == 2
@@ -261,12 +268,9 @@ def test_a_crash_tells_nobody_and_its_session_ends_on_the_clock_of_the_leader() 
         heard: list[object] = []
         w.b.watch(b"", heard.append)
         w.b.subscribe_leader(heard.append)
-        waiting = asyncio.ensure_future(w.b.txn([], [Put(b"late", b"")]))
-        await asyncio.sleep(0)
-        w.b.crash()
-        w.b.crash()
         with pytest.raises(OutcomeUnknown):
-            await waiting
+            await sent(w.b.txn([], [Put(b"late", b"")]), w.b.crash)
+        w.b.crash()
         with pytest.raises(StoreStopped):
             await w.b.get(b"k")
         await w.clock_b.pass_time(10 * TTL_S)

@@ -221,10 +221,8 @@ def test_state_that_turns_out_to_have_been_handed_over_is_not_offered_to_reconci
             async def lossy(if_: Any, then: Any, else_: Any = (), **kwargs: Any) -> Any:
                 if any(getattr(op, "key", b"").startswith(b"sh/") for op in then):
                     store.lose_next_reply()
-                    work = asyncio.ensure_future(txn(if_, then, else_, **kwargs))
-                    await asyncio.sleep(0)
-                    singles.cut_off(source)
-                    return await work
+                    # Before the store's next turn, in which it would hear of the commit.
+                    asyncio.get_running_loop().call_soon(singles.cut_off, source)
                 return await txn(if_, then, else_, **kwargs)
 
             store.txn = lossy  # type: ignore[method-assign]

@@ -232,6 +232,7 @@ def test_if_the_target_dies_right_after_the_commit_it_goes_on_elsewhere_from_wha
                     break
                 await asyncio.sleep(0)
             singles.kill(target)
+            await turns()  # what leaves before the source knows of the commit goes the way of the target
             ref = await ledger(singles, third)
             answer = asyncio.ensure_future(ref.within(60).call(Ledger.add, 1))
             await singles.until(answer.done)

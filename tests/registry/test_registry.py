@@ -188,12 +188,18 @@ def test_a_dead_process_of_this_node_never_blocks_a_registration() -> None:
 def test_a_process_that_dies_while_it_is_being_registered_leaves_no_name_behind() -> None:
     async def main() -> None:
         async with Names() as names:
-            pid = names.sleeper("a")
-            attempt = asyncio.ensure_future(names["a"].register("x", pid))
-            await asyncio.sleep(0)
-            names.nodes["a"].exit(pid, "kill")
+            pid, store = names.sleeper("a"), names.stores["a"]
+            txn = store.txn
+
+            async def deadly(*args: Any, **kwargs: Any) -> Any:
+                result = await txn(*args, **kwargs)
+                names.nodes["a"].exit(pid, "kill")
+                await names.nodes["a"].down(pid)
+                return result
+
+            store.txn = deadly  # type: ignore[method-assign]
             with pytest.raises(NotLocal):
-                await attempt
+                await names["a"].register("x", pid)
             await turns()
             assert names.backend.machine.range(b"n/") == [] and names["a"].claims() == []
 
