@@ -242,7 +242,9 @@ class RaftStore:
     async def close(self) -> None:
         """As the port says. A store that has failed or was abandoned is closed too; twice does no harm."""
         if self._closing is None:
-            self._closing = self._loop.create_task(self._close())
+            known = self._loop.create_future()
+            self._closing = self._loop.create_task(self._close(known))
+            known.set_result(None)
         await asyncio.shield(self._closing)  # whoever waits may be cancelled, the closing goes on
 
     # What arrives
@@ -370,7 +372,8 @@ class RaftStore:
         if self._closing is not None:
             raise StoreStopped("the store is being closed; nothing happened")
 
-    async def _close(self) -> None:
+    async def _close(self, known: asyncio.Future[None]) -> None:
+        await known  # as `_closing`: a task may begin before, and who is told of the end may close the store
         if self._stopped is None:
             try:
                 await self._keeper.close()

@@ -7,7 +7,8 @@ and nothing ever waits for a real second.
 import asyncio
 import heapq
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -38,6 +39,51 @@ async def turns(count: int = 20) -> None:
     """Let the loop make `count` turns, so that whatever is ready runs, and what that makes ready."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+@contextmanager
+def eager_tasks() -> Iterator[None]:
+    """Tasks that are made meanwhile take their first step before `create_task` returns.
+
+    As with `asyncio.eager_task_factory`, which there is from Python 3.12 on; but the first step is one of the task
+    that makes the new one.
+    """
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    loop.set_task_factory(lambda loop, coro, **kwargs: asyncio.Task(_Begun(coro), loop=loop, **kwargs))
+    try:
+        yield
+    finally:
+        loop.set_task_factory(before)
+
+
+class _Begun(Coroutine[Any, Any, T]):
+    """A coroutine that has taken its first step already; for a task, which learns of that step in its own first."""
+
+    def __init__(self, coro: Any) -> None:
+        self._coro = coro
+        self._awaited: Any = None
+        self._ended: BaseException | None = None
+        try:
+            self._awaited = coro.send(None)
+        except BaseException as ended:  # noqa: BLE001 -- `StopIteration` among them: it is raised in the task
+            self._ended = ended
+
+    def send(self, value: Any) -> Any:
+        if self._ended is not None:
+            raise self._ended
+        awaited, self._awaited = self._awaited, None
+        return self._coro.send(value) if awaited is None else awaited
+
+    def throw(self, *error: Any) -> Any:
+        self._awaited = None
+        return self._coro.throw(*error)
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> Any:
+        raise RuntimeError("it is for a task")
 
 
 class ManualTimer:

@@ -22,7 +22,7 @@ from quorate.consensus import (
     protocol,
 )
 from quorate.core import DecodeError, pack
-from tests.support import turns
+from tests.support import eager_tasks, turns
 
 from .raft_world import World, outcome_of, put
 from .virtual import run_virtual
@@ -372,6 +372,22 @@ def test_a_caller_of_close_who_is_cancelled_does_not_stop_the_closing() -> None:
             await asyncio.gather(closing, return_exceptions=True)
             await store.close()
             assert store.status().role == "stopped"
+            assert session not in [info.id for info in await world["a"].sessions()]
+
+    run_virtual(main())
+
+
+def test_who_hears_of_the_end_may_close_too_also_where_tasks_begin_at_once() -> None:
+    async def main() -> None:
+        async with World() as world:
+            await world.ready()
+            store, session = world["b"], world["b"].session.id
+            again: list[asyncio.Future[None]] = []
+            store.session.subscribe(lambda *lost: again.append(asyncio.ensure_future(store.close())))
+            with eager_tasks():
+                await store.close()
+            await asyncio.gather(*again)
+            assert again and store.status().role == "stopped"
             assert session not in [info.id for info in await world["a"].sessions()]
 
     run_virtual(main())
