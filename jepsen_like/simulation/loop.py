@@ -155,7 +155,6 @@ class SimLoop(asyncio.BaseEventLoop):
         self._halted = False
         self._tasks: list[tuple[asyncio.Task[Any], Group | None]] = []
         self._tasks_limit = 1024
-        self.set_task_factory(_make_task)
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -330,6 +329,23 @@ class SimLoop(asyncio.BaseEventLoop):
 
     # -- tasks ---------------------------------------------------------------------------------------------
 
+    def create_task(
+        self, coro: Generator[Any, None, T] | Coroutine[Any, Any, T], **options: Any
+    ) -> asyncio.Task[T]:
+        """As any loop, by the program's task factory if it has set one; and hold the task: see `keep`."""
+        here = group = _GROUP.get(self.current)
+        context: Context | None = options.get("context")
+        if context is not None:
+            if _GROUP not in context:  # (once an eager task runs in it, nobody can enter it to say so)
+                context.run(_GROUP.set, here)
+            group = context.get(_GROUP)
+        if group is here:
+            task: asyncio.Task[T] = super().create_task(coro, **options)
+        else:  # not even an eager one begins here: its process may be paused
+            task = asyncio.Task(coro, loop=self, name=options.get("name"), context=context)
+        self.keep(task, group)
+        return task
+
     def keep(self, task: asyncio.Task[Any], group: Group | None) -> None:
         """Hold a task until it is done: nothing else may hold those of an ended process, and none of their code
         may run, as it would when they were freed."""
@@ -424,16 +440,6 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """There is nobody to wake."""
-
-
-def _make_task(
-    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], **kwargs: Any
-) -> asyncio.Task[T]:
-    task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, **kwargs)
-    assert isinstance(loop, SimLoop)
-    context = kwargs.get("context")
-    loop.keep(task, _GROUP.get(loop.current) if context is None else context.get(_GROUP))
-    return task
 
 
 def _group_of(handle: Any) -> Group | None:

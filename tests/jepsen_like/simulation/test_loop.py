@@ -1,9 +1,13 @@
 """Time that is imaginary, order, processes that pause and end, and what is said when nothing will ever happen."""
 
 import asyncio
+import gc
 import itertools
+import sys
 import time
 from collections.abc import AsyncIterator
+from contextvars import Context
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -194,6 +198,64 @@ def test_of_an_ended_process_no_line_runs_not_even_its_finally_blocks() -> None:
         group.context.run(loop().call_soon, did.append, "after")
         await asyncio.sleep(1.0)
         assert did == []
+
+    simulate(main)
+
+
+def test_tasks_of_a_programs_own_factory_are_held_as_others_are() -> None:
+    did: list[str] = []
+
+    async def body() -> None:
+        try:
+            await loop().create_future()  # which nobody else knows
+        finally:
+            did.append("finally")
+
+    def begin() -> None:
+        asyncio.create_task(body())  # noqa: RUF006 -- nobody else holds it, on purpose
+
+    async def main() -> None:
+        group = Group("p")
+        loop().set_task_factory(lambda loop, coro, **kwargs: asyncio.Task(coro, loop=loop, **kwargs))
+        group.context.run(loop().call_soon, begin)
+        await asyncio.sleep(1.0)
+        loop().end(group)
+        gc.collect()
+        assert did == []
+
+    simulate(main)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks start eagerly from Python 3.12 on")
+def test_tasks_start_eagerly_in_the_process_that_makes_them_and_in_no_other() -> None:
+    did: list[str] = []
+
+    async def body() -> None:
+        for _ in range(2):
+            group = current_group()
+            did.append(group.name if group is not None else "world")
+            await asyncio.sleep(0)
+
+    def begin() -> None:
+        for context in (None, Context()):
+            loop().create_task(body(), context=context)
+            did.append("made")
+
+    async def main() -> None:
+        eager_task_factory: Any = getattr(asyncio, "eager_task_factory", None)
+        loop().set_task_factory(eager_task_factory)
+        group = Group("p")
+        group.context.run(loop().call_soon, begin)
+        await asyncio.sleep(1.0)
+        assert did == ["p", "made", "p", "made", "p", "p"]
+        did.clear()
+        loop().pause(group)
+        loop().create_task(body(), context=group.context.copy())
+        await asyncio.sleep(1.0)
+        assert did == []
+        loop().resume(group)
+        await asyncio.sleep(1.0)
+        assert did == ["p", "p"]
 
     simulate(main)
 
