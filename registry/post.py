@@ -110,8 +110,8 @@ class Post:
         try:
             self._kernel.send(to, letter)
         except Busy:
-            self._boxes[to.node] = deque([(to, letter)])
-            self.task(self._empty(to.node))
+            self._boxes[to.node] = box = deque([(to, letter)])
+            self.task(self._empty(to.node, box))
 
     def watch(self, host: Pid) -> None:
         """Have the reader told when this host cannot be reached any more."""
@@ -126,9 +126,8 @@ class Post:
             return Bounce(self._packed(item.parcel))  # type: ignore[arg-type]  # a parcel gives a parcel
         return item
 
-    async def _empty(self, node: str) -> None:
+    async def _empty(self, node: str, box: deque[tuple[Pid, Letter]]) -> None:
         """Send what waits, as there is room."""
-        box = self._boxes[node]
         while box:
             await self._node.drained(node)
             await asyncio.sleep(0)  # it may return at once

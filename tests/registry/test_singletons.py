@@ -214,3 +214,21 @@ def test_messages_wait_in_order_while_the_lane_to_the_owner_is_full() -> None:
             assert tags == [(other, number) for number in range(6)]
 
     run(main())
+
+
+def test_a_link_lost_in_the_turn_in_which_its_lane_is_full_is_no_bug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with Singles() as singles:
+            owner, _ = await (await ledger(singles)).call(Ledger.where)
+            other = next(letter for letter in "abc" if letter != owner)
+            ref = await ledger(singles, other)
+            await ref.call(Ledger.add, 0)
+            singles.wire.ends[singles.full(other)].room.clear()
+            ref.cast(Ledger.add, 1)
+            singles.wire.cut(singles.full(other), singles.full(owner), "cut")
+            await turns()
+            assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+    run(main())
