@@ -13,7 +13,7 @@ starts and stops timers as it is told. The rules are those of Erlang's gen_state
 
 What must never happen here: an event is lost or handled twice, or a timeout that was cancelled becomes an event.
 (Of several actions on one timeout in one decision gen_statem heeds the last alone; here they are done in order, which
-differs for a start followed by an update.)
+differs for an update that follows a start or a cancel.)
 """
 
 from collections.abc import Sequence
