@@ -168,7 +168,9 @@ class Supervisor(GenServer):
         """How many there are."""
         children = self.which_children()
         supervisors = sum(one.supervisor for one in children)
-        active = sum(one.pid is not None for one in children)
+        find = self._quorate_cell.kernel.find
+        # (One that has ended may be in the table: its exit signal waits behind this call.)
+        active = sum(one.pid is not None and find(one.pid) is not None for one in children)
         return ChildCounts(len(children), active, supervisors, len(children) - supervisors)
 
     async def start_child(self, spec: ChildSpec) -> Pid:

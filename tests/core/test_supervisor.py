@@ -423,6 +423,21 @@ def test_children_can_be_added_terminated_restarted_and_deleted(play: Play) -> N
     play.one(main)
 
 
+def test_a_child_that_has_ended_is_not_active_although_its_supervisor_has_not_heard_of_it(play: Play) -> None:
+    async def main(node: Node, world: World) -> None:
+        tree = await node.start(Supervisor, [child(Worker, [], "w")])
+        pid = await pid_of(tree, "Worker")
+        await node.sys.suspend(tree)
+        counting = asyncio.create_task(tree.call(Supervisor.count_children))
+        await world.settle()
+        node.exit(pid, "kill")  # told behind the call
+        await world.settle()
+        await node.sys.resume(tree)
+        assert await counting == ChildCounts(1, 0, 0, 1)
+
+    play.one(main)
+
+
 def test_a_child_that_cannot_be_restarted_by_hand_stays_stopped(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         book: Book = []
