@@ -540,7 +540,10 @@ class ServerCell(Cell):
         self._let_go()
 
     def farewells(self) -> Sequence[Callable[[], object]]:
-        return () if self.extras is None else self.extras.farewells
+        if self.extras is None:
+            return ()
+        farewells, self.extras.farewells = self.extras.farewells, []
+        return farewells
 
     def _let_go(self) -> None:
         """What the server held is free now: it and its record refer to each other no more.

@@ -446,6 +446,32 @@ def calling_future(calling: "asyncio.Task[None]") -> "asyncio.Future[Any]":
     return waiting._fut_waiter or calling
 
 
+def test_what_a_server_answered_at_its_end_is_free_then(play: Play) -> None:
+    class Giver(GenServer):
+        def handle_info(self, message: object) -> None: ...
+
+        def give(self, treasure: Treasure) -> Treasure:
+            raise Exit("enough", reply=treasure)
+
+        async def terminate(self, reason: object) -> None: ...
+
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Giver)
+        treasure: Any = Treasure()
+        seen = weakref.ref(treasure)
+        gc.disable()
+        try:
+            ref.send("something else is first")
+            assert await ref.call(Giver.give, treasure) is treasure
+            del treasure
+            await world.settle()
+            assert seen() is None
+        finally:
+            gc.enable()
+
+    play.one(main)
+
+
 def test_who_calls_a_server_whose_end_takes_too_long_is_told_at_its_deadline(play: Play) -> None:
     async def main(node: Node, world: World) -> None:
         log: list[str] = []
