@@ -365,9 +365,11 @@ class ServerCell(Cell):
             item.fail(error)
         elif isinstance(error, asyncio.CancelledError) and (self.state != ALIVE or not gate_open):
             why = self.reason if self.state != ALIVE else "its gate closed"
-            self._tell(
-                item, CalleeExited(f"{self.pid} was stopped while it handled the call: {show(why)}", why)
-            )
+            stopped = CalleeExited(f"{self.pid} was stopped while it handled the call: {show(why)}", why)
+            if self.state == ALIVE:
+                self._tell(item, stopped)
+            else:
+                self._tell_at_the_end(item, stopped)
         elif frames and type(item) is Request and did_not_fit(error, frames):
             self._tell(item, NotCallable(f"{self.label}.{item.method}: {error}: nothing happened"))
         elif type(item) is Request and (told := self._for_the_caller(item, error)) is not None:

@@ -315,4 +315,4 @@ class StatemCell(ServerCell):
         why = CalleeExited(f"{self.pid} ended before it answered: {show(self.reason)}", self.reason)
         for event in events:
             if type(event) is Request:  # it was postponed: its handler has begun, once at least
-                event.refuse(why)
+                self._tell_at_the_end(event, why)

@@ -17,6 +17,7 @@ from quorate.core import (
     Exit,
     GenEvent,
     GenServer,
+    GenStatem,
     Node,
     Pid,
     Process,
@@ -382,10 +383,17 @@ class Closing(GenServer):
     async def cancel_itself(self) -> None:
         raise asyncio.CancelledError
 
+    async def wait(self) -> None:
+        await asyncio.Event().wait()
+
     @quorate.reentrant
     async def crash_beside(self) -> None:
         await asyncio.sleep(0)
         self.crash()
+
+    @quorate.reentrant
+    async def wait_beside(self) -> None:
+        await self.wait()
 
     async def terminate(self, reason: object) -> None:
         await self.gate.wait()
@@ -444,6 +452,59 @@ def calling_future(calling: "asyncio.Task[None]") -> "asyncio.Future[Any]":
     """What the task waits for."""
     waiting: Any = calling
     return waiting._fut_waiter or calling
+
+
+class ClosingDoor(GenStatem[str]):
+    """Postpones what it is asked, and takes its time to end."""
+
+    def __init__(self, gate: asyncio.Event, log: list[str]) -> None:
+        self.gate = gate
+        self.log = log
+        self.process.register("closing")
+        self.goto("shut")
+
+    def walk_through(self) -> None:
+        self.postpone()
+
+    def crash(self) -> None:
+        raise ValueError("spoilt")
+
+    async def terminate(self, reason: object) -> None:
+        await self.gate.wait()
+        self.log.append("closed")
+
+
+@pytest.mark.parametrize(
+    ("server", "waits", "end"),
+    [
+        (Closing, Closing.wait_beside, "crash"),
+        (Closing, Closing.wait_beside, "shutdown"),
+        (Closing, Closing.wait, "shutdown"),
+        (ClosingDoor, ClosingDoor.walk_through, "crash"),
+        (ClosingDoor, ClosingDoor.walk_through, "shutdown"),
+    ],
+)
+def test_so_does_who_waits_for_a_call_that_is_broken_off_by_its_end(
+    anywhere: Play, server: Any, waits: Any, end: str
+) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        gate, log = asyncio.Event(), list[str]()
+        there = await b.start(server, gate, log)
+        waiting = asyncio.ensure_future(a.ref(there.pid, server).call(waits))
+        await world.settle()
+        if end == "crash":
+            there.cast(server.crash)
+        else:
+            b.exit(there.pid, end)
+        await world.settle()
+        assert not waiting.done()
+        gate.set()
+        with pytest.raises(CalleeExited):
+            await waiting
+        assert log == ["closed"]
+        assert await b.start(server, gate, log)  # by the same name
+
+    anywhere.two(main)
 
 
 def test_what_a_server_answered_at_its_end_is_free_then(play: Play) -> None:

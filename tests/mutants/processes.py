@@ -57,6 +57,14 @@ SIGNALS = (
         "[simulation-here-True-crash-RemoteError]",
     ),
     Mutant(
+        "a caller is told before the end that it breaks off the call",
+        "server_cell.py",
+        "                self._tell_at_the_end(item, stopped)\n",
+        "                self._tell(item, stopped)\n",
+        first="test_gen_server_life.py::test_so_does_who_waits_for_a_call_that_is_broken_off_by_its_end"
+        "[simulation-here-Closing-wait_beside-crash]",
+    ),
+    Mutant(
         "Down overtakes the answer",
         "kernel.py",
         "        for farewell in cell.farewells():\n            self.signal(farewell)\n"
