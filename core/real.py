@@ -45,6 +45,7 @@ TLS_HANDSHAKE_S = 10.0
 
 STACK_FRAMES_LIMIT = 30  # of what is shown of a stack
 COLLECTIONS_LIMIT = 16
+LATE_LIMIT = 16  # of late looks at a loop that are remembered
 TICK_LEAST_S = 0.005  # a thread gets its turn no sooner while another computes (`sys.getswitchinterval`)
 
 
@@ -95,10 +96,13 @@ class RealLoopWatch:
 
     def __init__(self, clock: Clock, slow_s: float) -> None:
         self._clock = clock
-        self.tick_s = max(slow_s / 4, TICK_LEAST_S)
+        self._tick_s = max(slow_s / 4, TICK_LEAST_S)
         self.tick = clock.monotonic()
         self._loop = asyncio.get_running_loop()
         self._watched = threading.get_ident()
+        self._computed_s = _own_time_source(clock)
+        self._computed = self._computed_s()  # at the last look
+        self._late: tuple[tuple[float, float], ...] = ()  # by no fault of the loop: the look before, and it
         self._seen: tuple[float, list[tuple[CodeType, int]]] | None = None
         self._alive = threading.Event()
         self._stopped = threading.Event()
@@ -106,6 +110,9 @@ class RealLoopWatch:
         self._collections: tuple[tuple[float, float], ...] = ()  # when the last of them began and ended
         gc.callbacks.append(self._collecting)
         threading.Thread(target=self._watch, name="quorate-loop-watch", daemon=True).start()
+
+    def held_since(self, tick: float) -> float:
+        return next((late for before, late in self._late if before == tick), tick + self._tick_s)
 
     def stack_since(self, began: float) -> str | None:
         seen = self._seen
@@ -134,23 +141,48 @@ class RealLoopWatch:
             self._collections = (*self._collections[1 - COLLECTIONS_LIMIT :], (self._collection_began, now))
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self.tick_s):
+        while not self._stopped.wait(self._tick_s):
             # So late: whoever holds the loop may well hold the interpreter's lock.
-            self._look(at_stack=self._clock.monotonic() - self.tick > 2 * self.tick_s)
+            self._look(at_stack=self._is_late())
             self._alive.clear()
             try:
                 self._loop.call_soon_threadsafe(self._alive.set)
             except RuntimeError:  # the loop is closed
                 return
-            while not self._alive.wait(self.tick_s) and not self._stopped.is_set():
+            while not self._alive.wait(self._tick_s) and not self._stopped.is_set():
                 self._look(at_stack=True)  # again and again: several may hold the loop in one turn of it
+            self._look()  # from here to the next is one tick again
 
-    def _look(self, *, at_stack: bool) -> None:
+    def _is_late(self) -> bool:
+        return self._clock.monotonic() - self.tick > 2 * self._tick_s
+
+    def _look(self, *, at_stack: bool = False) -> None:
+        late, computed = self._is_late(), self._computed_s()
         now = self._clock.monotonic()
+        if late and computed - self._computed < (now - self.tick) / 10:
+            # Another thread had the lock, or another program the processor.
+            self._late = (*self._late[1 - LATE_LIMIT :], (self.tick, now))
+        self._computed = computed
         frame = sys._current_frames().get(self._watched) if at_stack else None
         if frame is not None:
             self._seen = (now, _own_frames(frame))
         self.tick = now  # last: who notices that it has changed asks for the stack
+
+
+def _own_time_source(clock: Clock) -> Callable[[], float]:
+    """How long the calling thread has had a processor, for any thread to ask; where nobody knows, always."""
+    clock_of = getattr(time, "pthread_getcpuclockid", None)
+    if clock_of is None:
+        return clock.monotonic
+    clock_id = clock_of(threading.get_ident())
+
+    def had_s() -> float:
+        try:
+            return time.clock_gettime(clock_id)
+        except OSError:  # the thread has ended
+            return clock.monotonic()
+
+    return had_s
 
 
 def _own_frames(frame: FrameType) -> list[tuple[CodeType, int]]:

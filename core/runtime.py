@@ -173,12 +173,13 @@ class Disk(Protocol):
 class LoopWatch(Protocol):
     """Sees that something holds a loop, and what, while it does: as only another thread can."""
 
-    tick_s: float
-    """How often it looks, in seconds."""
-
     @property
     def tick(self) -> float:
         """When it last looked (of `Clock.monotonic`). Unlike a clock it costs nothing to ask, before and after each step."""
+        ...
+
+    def held_since(self, tick: float) -> float:
+        """Since when whoever found `tick` before his step, and another now, has had the loop for certain."""
         ...
 
     def stack_since(self, began: float) -> str | None:

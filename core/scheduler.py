@@ -41,14 +41,15 @@ class Runnable(Protocol):
 class ClockWatch:
     """The `LoopWatch` of a loop without threads, as in a simulation: it always looks, and sees the time alone."""
 
-    tick_s = 0.0
-
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     @property
     def tick(self) -> float:
         return self._clock.monotonic()
+
+    def held_since(self, tick: float) -> float:
+        return tick
 
     def stack_since(self, began: float) -> str | None:
         return None
@@ -137,7 +138,7 @@ class Scheduler:
         place, for when nobody saw the stack.
         """
         now = self._clock.monotonic()
-        seconds = min(now - tick - self.watch.tick_s, now - self._turned)
+        seconds = now - max(self.watch.held_since(tick), self._turned)
         if seconds > self.slow_s:
             self._report_slow(describe(), now - seconds, seconds, where)
 

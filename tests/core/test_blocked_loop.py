@@ -65,6 +65,9 @@ class FakeWatch:
     def tick(self) -> float:
         return self.clock.monotonic() // self.tick_s * self.tick_s
 
+    def held_since(self, tick: float) -> float:
+        return tick + self.tick_s
+
     def stack_since(self, began: float) -> str | None:
         self.asked.append(began)
         return "line 7 in guilty"
@@ -217,20 +220,28 @@ def test_on_the_real_runtime_a_report_ends_where_the_library_begins(
     run_on(loop, main)
 
 
+def add_up(size: int) -> float:
+    """Holds the interpreter's lock until it is through; for how long."""
+    began = time.perf_counter()
+    sum(range(size))
+    return time.perf_counter() - began
+
+
+def held_for(seconds: float) -> int:
+    """With what size `add_up` takes so long."""
+    size = 1_000_000
+    while add_up(size) < seconds:
+        size *= 2
+    return size
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_who_lets_no_other_thread_run_is_reported_too(loop: str, caplog: pytest.LogCaptureFixture) -> None:
-    def add_up(size: int) -> float:
-        began = time.perf_counter()
-        sum(range(size))  # holds the interpreter's lock until it is through
-        return time.perf_counter() - began
-
     class Adder(GenServer):
         def block(self, size: int) -> None:
             add_up(size)
 
-    size = 1_000_000
-    while add_up(size) < 0.15:
-        size *= 2
+    size = held_for(0.15)
 
     async def main() -> None:
         async with Node(A, runtime=real_runtime(), creation=1, config=ProcessConfig(slow_s=0.04)) as node:
@@ -239,6 +250,47 @@ def test_who_lets_no_other_thread_run_is_reported_too(loop: str, caplog: pytest.
         assert "in add_up" in facts(caplog)["stack"]
 
     caplog.set_level(logging.WARNING)
+    run_on(loop, main)
+
+
+def tick_after(watch: RealLoopWatch, earlier: float) -> float:
+    """When it looks next, after some time. Holds up whoever waits here."""
+    while watch.tick <= earlier:
+        time.sleep(0.001)
+    return watch.tick
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_begins_long_after_a_look_is_not_said_to_have_begun_before(loop: str) -> None:
+    """The loop may take nearly a tick to answer. From then on it is one tick to the next look."""
+    tick_s = 0.2
+
+    def look_and_hold(watch: RealLoopWatch) -> float:
+        tick = tick_after(watch, watch.tick)
+        time.sleep(0.8 * tick_s)
+        return tick
+
+    async def main() -> None:
+        watch = RealLoopWatch(RealClock(), 4 * tick_s)
+        tick = look_and_hold(watch)
+        assert await asyncio.to_thread(tick_after, watch, tick) - tick < 1.6 * tick_s
+        watch.stop()
+
+    run_on(loop, main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_another_thread_held_is_not_put_down_to_who_has_the_loop_next(loop: str) -> None:
+    size = held_for(0.15)
+
+    async def main() -> None:
+        clock = RealClock()
+        watch = RealLoopWatch(clock, 0.04)
+        tick, took_s = await asyncio.to_thread(lambda: (watch.tick, add_up(size)))
+        tick_after(watch, clock.monotonic())
+        assert watch.held_since(tick) > tick + took_s / 2
+        watch.stop()
+
     run_on(loop, main)
 
 
