@@ -96,7 +96,7 @@ class RealLoopWatch:
 
     def __init__(self, clock: Clock, slow_s: float) -> None:
         self._clock = clock
-        self._tick_s = max(slow_s / 4, TICK_LEAST_S)
+        self._tick_s = min(max(slow_s / 4, TICK_LEAST_S), threading.TIMEOUT_MAX)
         self.tick = clock.monotonic()
         self._loop = asyncio.get_running_loop()
         self._watched = threading.get_ident()
@@ -147,9 +147,12 @@ class RealLoopWatch:
             self._alive.clear()
             try:
                 self._loop.call_soon_threadsafe(self._alive.set)
-            except RuntimeError:  # the loop is closed
+            except RuntimeError:  # the loop is closed, and nobody has closed its node
+                self.stop()
                 return
-            while not self._alive.wait(self._tick_s) and not self._stopped.is_set():
+            while not self._alive.wait(self._tick_s) and not self._loop.is_closed():
+                if self._stopped.is_set():
+                    return
                 self._look(at_stack=True)  # again and again: several may hold the loop in one turn of it
             self._look()  # from here to the next is one tick again
 

@@ -8,6 +8,7 @@ import time
 from typing import Any, cast
 
 import pytest
+import uvloop
 
 from quorate.core import (
     ConfigError,
@@ -340,3 +341,40 @@ def test_an_infinite_limit_reports_nobody_and_watches_nothing() -> None:
             assert threading.active_count() == before
 
     run_on("asyncio", main)
+
+
+def watching() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "quorate-loop-watch"]
+
+
+def test_a_limit_of_longer_than_a_thread_can_wait_is_as_good_as_any() -> None:
+    async def main() -> None:
+        before = watching()
+        node = Node(A, runtime=real_runtime(), creation=1, config=ProcessConfig(slow_s=1e30))
+        async with node:
+            [thread] = [each for each in watching() if each not in before]
+            thread.join(0.05)
+            assert thread.is_alive()
+        await asyncio.to_thread(thread.join, 10.0)
+        assert not thread.is_alive()
+
+    run_on("asyncio", main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_of_a_watch_whose_loop_is_closed_nothing_is_left(loop: str) -> None:
+    """Also when it has asked and nobody will ever answer."""
+
+    async def watch_here() -> RealLoopWatch:
+        return RealLoopWatch(RealClock(), 0.02)
+
+    before, callbacks = watching(), list(gc.callbacks)
+    watched = uvloop.new_event_loop() if loop == "uvloop" else asyncio.new_event_loop()
+    watch = watched.run_until_complete(watch_here())
+    [thread] = [each for each in watching() if each not in before]
+    for _ in range(2):
+        tick_after(watch, watch.tick)
+    watched.close()
+    thread.join(10.0)
+    assert not thread.is_alive()
+    assert gc.callbacks == callbacks
