@@ -72,6 +72,8 @@ class PromptCell(ServerCell):
                 else:
                     self.rest()
                 return result
+            if watch.tick != tick:
+                self.kernel.scheduler.ticked(self.describe, tick, f"in {name}")
             return self._failed_at_once(failure, name, args, kwargs, frames=1)
         except BaseException:
             # Nothing that a method raises comes here: the caller's stack has no room left, or Ctrl-C hit a line of ours.

@@ -152,13 +152,13 @@ class StatemCell(ServerCell):
         scheduler = self.kernel.scheduler
         tick = scheduler.watch.tick
         steps = self.context.run(self._begin, Request(name, args, kwargs, pending, chain_here()))
-        if scheduler.watch.tick != tick:
-            scheduler.ticked(self.describe, tick)
         if steps is None:
             self.rest()
         else:
             self.activation = self.kernel.kept_tasks.of(self)
             self.activation.begin(steps)
+        if scheduler.watch.tick != tick:
+            scheduler.ticked(self.describe, tick)
         return pending
 
     def set_idle_timeout(self, timeout_s: float | None) -> None:

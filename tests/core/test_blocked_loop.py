@@ -13,12 +13,14 @@ import uvloop
 from quorate.core import (
     ConfigError,
     GenServer,
+    GenStatem,
     Network,
     Node,
     Process,
     ProcessConfig,
     RealClock,
     Runtime,
+    raises,
     real_runtime,
 )
 from quorate.core.real import RealLoopWatch
@@ -36,6 +38,11 @@ class Blocker(GenServer):
     def block(self) -> None:
         self.clock.skip(1.0)
 
+    @raises(ValueError)
+    def block_in_vain(self) -> None:
+        self.clock.skip(1.0)
+        raise ValueError("in vain")
+
     async def block_slowly(self) -> None:
         await asyncio.sleep(0)
         self.clock.skip(1.0)
@@ -43,6 +50,22 @@ class Blocker(GenServer):
 
     async def _pause(self) -> None:
         await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+class Gate(GenStatem[str]):
+    """Holds the loop before the first wait of its entry into a state."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.goto("shut")
+
+    def open(self) -> None:
+        self.goto("open")
+
+    async def handle_enter(self, previous: str) -> None:
+        if self.state == "open":
+            self.clock.skip(1.0)
         await asyncio.sleep(0)
 
 
@@ -96,6 +119,27 @@ def test_a_method_that_holds_the_loop_is_reported_by_its_name(
         found = facts(caplog)
         assert (found["event"], found["seconds"], found["where"]) == ("slow", 1.0, "in block")
         assert found["who"] == f"{ref.pid} (Blocker)"
+
+    play.one(main)
+
+
+def test_so_is_one_that_raises_then(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Blocker, world.clock)
+        with pytest.raises(ValueError, match="in vain"):
+            await ref.call(Blocker.block_in_vain)
+        assert facts(caplog)["where"] == "in block_in_vain"
+
+    play.one(main)
+
+
+def test_so_is_the_entry_into_a_state(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Gate, world.clock)
+        await world.settle()
+        await ref.call(Gate.open)
+        await world.settle()
+        assert facts(caplog)["who"] == f"{ref.pid} (Gate)"
 
     play.one(main)
 
