@@ -162,7 +162,9 @@ class PromptCell(ServerCell):
                 return self._failed_at_once(closed, name, args, kwargs)
             return self._answered_at_once(result, name, args, kwargs)
         activation.go_on(awaited)
-        return self._at_once_request(name, args, kwargs).reply
+        request = self._at_once_request(name, args, kwargs)
+        request.chain = chain
+        return request.reply
 
     def _begin_later(
         self, handling: Handling, steps: Steps, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -170,7 +172,9 @@ class PromptCell(ServerCell):
         """`_step_at_once` when the stack is full of calls already: its task takes the first step."""
         assert self.activation is not None
         self.activation.begin_later(handling, steps)
-        return self._at_once_request(name, args, kwargs).reply
+        request = self._at_once_request(name, args, kwargs)
+        request.chain = handling.chain[:-1]
+        return request.reply
 
     def _answered_at_once(
         self, result: object, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -200,6 +204,7 @@ class PromptCell(ServerCell):
         if handled is not None:
             forget_context(error, handled)
         request = self._at_once_request(name, args, kwargs)
+        request.chain = chain_here()
         self._failed(error, frames=frames)
         self.rest()
         return request.reply

@@ -409,6 +409,7 @@ class ServerCell(Cell):
         extras = self.need_extras()
         extras.owed.pop(request, None)
         extras.farewells.append(answer)
+        extras.wait_for_end.update(dict.fromkeys(request.chain))
 
     def _crash(self, item: object, error: BaseException) -> None:
         if self.state == ALIVE:
@@ -509,6 +510,9 @@ class ServerCell(Cell):
             return None
         self._said_goodbye = True
         self._current = _TERMINATE
+        if self.extras is not None and self.extras.wait_for_end:
+            self._handling = Handling((*self.extras.wait_for_end, self.pid))
+            HANDLING.set(self._handling)
         try:
             result = self.server.terminate(self.reason)
         except BaseException as error:  # noqa: BLE001 -- as above

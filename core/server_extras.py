@@ -72,12 +72,14 @@ class Extras:
         "starting",
         "timed_out",
         "timer",
+        "wait_for_end",
     )
 
     def __init__(self) -> None:
         self.continues: deque[Continue] = deque()
         self.owed: dict[Request, None] = {}  # who will be answered later
         self.farewells: list[Callable[[], object]] = []  # what callers are told when the process has ended
+        self.wait_for_end: dict[Pid, None] = {}  # those callers, and who waits for them
         self.running: dict[ReentrantCall, None] = {}
         self.starting = 0  # of those: how many have not come to their first await
         self.idle_s: float | None = None

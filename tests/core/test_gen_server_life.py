@@ -10,6 +10,7 @@ import pytest
 
 import quorate
 from quorate.core import (
+    CallCycle,
     CalleeExited,
     Down,
     EventHandler,
@@ -503,6 +504,67 @@ def test_so_does_who_waits_for_a_call_that_is_broken_off_by_its_end(
             await waiting
         assert log == ["closed"]
         assert await b.start(server, gate, log)  # by the same name
+
+    anywhere.two(main)
+
+
+class Boss(GenServer):
+    def __init__(self) -> None:
+        self.heard: list[Exception] = []
+
+    async def employ(self, worker: Ref[Any], method: Any) -> None:
+        try:
+            await worker.call(method)
+        except RemoteError as error:
+            self.heard.append(error)
+
+    def take_leave(self) -> None: ...
+
+    def what_was_heard(self) -> list[Exception]:
+        return self.heard
+
+
+class Worker(GenServer):
+    """Takes leave of its boss when it ends."""
+
+    def __init__(self, boss: Ref[Boss], heard: list[Exception]) -> None:
+        self.boss = boss
+        self.heard = heard
+
+    def crash(self) -> None:
+        raise ValueError("spoilt")
+
+    async def crash_slowly(self) -> None:
+        await asyncio.sleep(0)
+        self.crash()
+
+    @quorate.reentrant
+    async def crash_beside(self) -> None:
+        await asyncio.sleep(0)
+        self.crash()
+
+    async def terminate(self, reason: object) -> None:
+        try:
+            await self.boss.call(Boss.take_leave)
+        except CallCycle as error:
+            self.heard.append(error)
+
+
+@pytest.mark.parametrize("method", [Worker.crash, Worker.crash_slowly, Worker.crash_beside])
+@pytest.mark.parametrize("idle", [True, False])
+def test_who_calls_at_its_end_a_caller_that_waits_for_it_is_told_of_the_cycle(
+    anywhere: Play, method: Any, idle: bool
+) -> None:
+    async def main(a: Node, b: Node, world: World) -> None:
+        boss, heard = await a.start(Boss), list[Exception]()
+        worker = await b.start(Worker, b.ref(boss.pid, Boss), heard)
+        if not idle:
+            worker.send("something else is first")
+        await boss.call(Boss.employ, a.ref(worker.pid, Worker), method)
+        [cycle] = heard
+        assert isinstance(cycle, CallCycle)
+        assert cycle.path == (boss.pid, worker.pid, boss.pid)
+        assert [type(each) for each in await boss.call(Boss.what_was_heard)] == [RemoteError]
 
     anywhere.two(main)
 
