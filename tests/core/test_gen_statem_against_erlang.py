@@ -13,8 +13,6 @@ that are due at the same instant ring in the order in which they were started, a
 
 import asyncio
 import json
-import shutil
-import subprocess
 from collections.abc import Awaitable
 from itertools import zip_longest
 from pathlib import Path
@@ -35,6 +33,7 @@ from quorate.core import (
     RemoteError,
     Reply,
 )
+from tests.core.erlang import act, missing
 from tests.core.nodes import World, run_on
 from tests.core.statem_tables import (
     EVENTS_LIMIT,
@@ -50,8 +49,7 @@ from tests.core.statem_tables import (
 from tests.support import ManualClock
 
 Log = list[list[Any]]
-HERE = Path(__file__).parent
-ERLANG_LIMIT_S = 60.0
+SOURCE = Path(__file__).with_name("tabled_statem.erl")
 WHICH: dict[str, Any] = {"state": STATE_TIMEOUT, "event": EVENT_TIMEOUT}
 
 
@@ -249,18 +247,8 @@ def ours(tables: list[Table]) -> list[Log]:
 def erlangs(tables: list[Table], folder: Path) -> list[Log]:
     terms = folder / "tables"
     terms.write_text("".join(f"{erlang(table)}.\n" for table in tables))
-    command(folder, "erlc", "-o", str(folder), str(HERE / "tabled_statem.erl"))
-    main = f'tabled_statem:main(["{terms}", "{EVENTS_LIMIT}"]).'
-    logs: list[Log] = json.loads(command(folder, "erl", "-noinput", "-pa", str(folder), "-eval", main))
+    logs: list[Log] = json.loads(act(SOURCE, folder, str(terms), str(EVENTS_LIMIT)))
     return logs
-
-
-def command(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        arguments, cwd=folder, capture_output=True, text=True, timeout=ERLANG_LIMIT_S, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def difference(number: int, our: Log, their: Log) -> str:
@@ -275,10 +263,9 @@ def has_lost_a_timeout(their: Log) -> bool:
     return any(entry[0] == "astray" for entry in their)
 
 
-@pytest.mark.skipif(
-    not (shutil.which("erl") and shutil.which("erlc")), reason="Erlang/OTP (erl, erlc) is not installed"
-)
 def test_a_machine_does_what_it_does_on_gen_statem_of_erlang(tmp_path: Path) -> None:
+    if (why := missing()) is not None:
+        pytest.skip(why)
     tables = [table_of(number) for number in range(MACHINES)]
     theirs = erlangs(tables, tmp_path)
     assert [

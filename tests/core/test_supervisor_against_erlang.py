@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.erlang_supervisor import erlang_logs, missing
+from tests.core.erlang import missing
+from tests.core.erlang_supervisor import erlang_logs
 from tests.core.supervisor_scenarios import Burst, End, Scenario, Signal, Step, scenarios
 from tests.core.supervisor_stage import our_log
 
