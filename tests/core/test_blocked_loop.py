@@ -5,6 +5,7 @@ import gc
 import logging
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
@@ -27,6 +28,8 @@ from quorate.core.real import RealLoopWatch
 from tests.core.conftest import Play
 from tests.core.nodes import LOOPS, A, World, run_on
 from tests.support import ManualClock, SeededEntropy, turns
+
+TRIES = 20
 
 
 class Blocker(GenServer):
@@ -249,7 +252,7 @@ def test_on_the_real_runtime_a_report_ends_where_the_library_begins(
     class Sleeper(GenServer):
         def block(self, node: Node) -> None:
             watch, began = node.kernel.scheduler.watch, node.runtime.clock.monotonic()
-            while watch.stack_since(began) is None or node.runtime.clock.monotonic() - began < 0.06:
+            while watch.stack_since(began) is None or node.runtime.clock.monotonic() - began < 0.3:
                 time.sleep(0.001)
 
     async def main() -> None:
@@ -291,11 +294,22 @@ def test_who_lets_no_other_thread_run_is_reported_too(loop: str, caplog: pytest.
     async def main() -> None:
         async with Node(A, runtime=real_runtime(), creation=1, config=ProcessConfig(slow_s=0.04)) as node:
             ref = await node.start(Adder)
-            await ref.call(Adder.block, size)
+            for _ in range(TRIES):
+                await ref.call(Adder.block, size)
+                if caplog.records:
+                    break
         assert "in add_up" in facts(caplog)["stack"]
 
     caplog.set_level(logging.WARNING)
     run_on(loop, main)
+
+
+async def in_one_of_some_tries(holds: Callable[[], Awaitable[bool]]) -> bool:
+    """Whether it does. (A machine may be so busy that it does not each time.)"""
+    for _ in range(TRIES):
+        if await holds():
+            return True
+    return False
 
 
 def tick_after(watch: RealLoopWatch, earlier: float) -> float:
@@ -315,10 +329,13 @@ def test_who_begins_long_after_a_look_is_not_said_to_have_begun_before(loop: str
         time.sleep(0.8 * tick_s)
         return tick
 
+    async def next_soon(watch: RealLoopWatch) -> bool:
+        tick = look_and_hold(watch)
+        return await asyncio.to_thread(tick_after, watch, tick) - tick < 1.6 * tick_s
+
     async def main() -> None:
         watch = RealLoopWatch(RealClock(), 4 * tick_s)
-        tick = look_and_hold(watch)
-        assert await asyncio.to_thread(tick_after, watch, tick) - tick < 1.6 * tick_s
+        assert await in_one_of_some_tries(lambda: next_soon(watch))
         watch.stop()
 
     run_on(loop, main)
@@ -328,12 +345,16 @@ def test_who_begins_long_after_a_look_is_not_said_to_have_begun_before(loop: str
 def test_what_another_thread_held_is_not_put_down_to_who_has_the_loop_next(loop: str) -> None:
     size = held_for(0.15)
 
-    async def main() -> None:
-        clock = RealClock()
-        watch = RealLoopWatch(clock, 0.04)
+    clock = RealClock()
+
+    async def is_excused(watch: RealLoopWatch) -> bool:
         tick, took_s = await asyncio.to_thread(lambda: (watch.tick, add_up(size)))
         tick_after(watch, clock.monotonic())
-        assert watch.held_since(tick) > tick + took_s / 2
+        return watch.held_since(tick) > tick + took_s / 2
+
+    async def main() -> None:
+        watch = RealLoopWatch(clock, 0.04)
+        assert await in_one_of_some_tries(lambda: is_excused(watch))
         watch.stop()
 
     run_on(loop, main)
