@@ -7,7 +7,7 @@ the link and the caller's own end decides it, and everything that comes later is
 import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from .errors import CallCycle, CallTimeout, NoProcess
 from .pid import Pid
@@ -65,6 +65,16 @@ class Request:
         return f"{self.method}({', '.join(shown)})"
 
 
+class _Over:
+    """In place of the future of a call for which nobody waits any more."""
+
+    def done(self) -> bool:
+        return True
+
+
+_OVER = cast("asyncio.Future[Any]", _Over())
+
+
 class PendingCall:
     """A caller's side of a call: a future that is settled once."""
 
@@ -83,6 +93,10 @@ class PendingCall:
     def refuse(self, error: Exception) -> None:
         if not self.future.done():
             self.future.set_exception(error)
+
+    def close(self) -> None:
+        """Nobody waits any more. (An error whose traceback leads to the future that has it is freed late.)"""
+        self.future = _OVER
 
     def expire(self, timeout_s: float) -> None:
         self.refuse(

@@ -489,6 +489,7 @@ class Kernel:
                 self.deadlines.discard(timeout_s, pending)
             if pending.forget is not None:  # it was sent to another node
                 pending.forget()
+            pending.close()
 
     # -- links, monitors, exits ----------------------------------------------------------------------------
 

@@ -74,7 +74,10 @@ class PromptCell(ServerCell):
                 return result
             if watch.tick != tick:
                 self.kernel.scheduler.ticked(self.describe, tick, f"in {name}")
-            return self._failed_at_once(failure, name, args, kwargs, frames=1)
+            try:
+                return self._failed_at_once(failure, name, args, kwargs, frames=1)
+            finally:
+                del failure  # it leads here
         except BaseException:
             # Nothing that a method raises comes here: the caller's stack has no room left, or Ctrl-C hit a line of ours.
             # (No function is called for what has to be done then: that would raise the next error.)
@@ -153,7 +156,10 @@ class PromptCell(ServerCell):
             if scheduler.watch.tick != tick:
                 scheduler.ticked(self.describe, tick, went_on(steps))
         if failure is not None:
-            return self._failed_at_once(failure, name, args, kwargs)
+            try:
+                return self._failed_at_once(failure, name, args, kwargs)
+            finally:
+                del failure  # it leads here
         finished = activation.finished
         if awaited is finished:
             result, finished.value = finished.value, None

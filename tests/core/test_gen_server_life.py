@@ -1,6 +1,7 @@
 """Servers: how they start, what their hooks hear, and how they end."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import weakref
@@ -605,5 +606,51 @@ def test_who_calls_a_server_whose_end_takes_too_long_is_told_at_its_deadline(pla
         with pytest.raises(RemoteError, match="spoilt"):
             await calling
         assert log == []
+
+    play.one(main)
+
+
+class Refusing(GenServer):
+    """Fails for the caller alone."""
+
+    @quorate.raises(KeyError)
+    def at_once(self, thing: object) -> None:
+        raise KeyError(thing)
+
+    @quorate.raises(KeyError)
+    async def at_its_first_step(self, thing: object) -> None:
+        raise KeyError(thing)
+
+    @quorate.raises(KeyError)
+    async def later(self, thing: object) -> None:
+        await asyncio.sleep(0)
+        raise KeyError(thing)
+
+
+class Key:
+    """Something of which one can see whether it is there."""
+
+
+@pytest.mark.parametrize("method", [Refusing.at_once, Refusing.at_its_first_step, Refusing.later])
+@pytest.mark.parametrize("idle", [True, False])
+def test_what_a_failed_call_was_about_is_free_when_it_has_failed(play: Play, method: Any, idle: bool) -> None:
+    async def main(node: Node, world: World) -> None:
+        ref = await node.start(Refusing)
+
+        async def failed() -> "weakref.ref[Key]":
+            key = Key()
+            if not idle:
+                ref.send("something else is first")
+            with contextlib.suppress(KeyError):
+                await ref.call(method, key)
+            return weakref.ref(key)
+
+        gc.disable()
+        try:
+            key = await failed()
+            await turns()
+            assert key() is None
+        finally:
+            gc.enable()
 
     play.one(main)
